@@ -1,0 +1,1 @@
+"""Recado's vocabulary: pydantic types without I/O, shared by every other package."""
