@@ -1,0 +1,1 @@
+"""The application: everything that can be tested without Ray."""

@@ -1,0 +1,1 @@
+"""Owners, accounts and assistants as operators change them: read, compared, checked, saved."""

@@ -1,0 +1,1 @@
+"""`recado bench`: both sides interleaved in one run, on stores and servers of their own."""

@@ -1,0 +1,25 @@
+"""What `--quick` makes of each benchmark: all together in less than five minutes on two idle cores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+QUICK: dict[str, dict[str, Any]] = {
+    "chat": {"rounds": 2},
+    "speech": {"clips": 16, "rounds": 1},
+    "queue": {"jobs": 1_500, "rounds": 1, "install": False},
+    "turn": {"turns": 300, "rounds": 1},
+    "ack": {"rounds": 2, "seconds": 1.5},
+    "scale": {
+        "messages": 200,
+        "max_replicas": 2,
+        "downscale_delay_s": 4.0,
+        "to_zero_delay_s": 6.0,
+        "limit_s": 90.0,
+    },
+}
+"""By command and option, in the order in which `recado bench all` runs them."""
+
+PLOTTED = frozenset({"chat", "speech", "queue", "ack", "scale"})
+QUICK_LIMIT_S, LIMIT_S = 180.0, 3_600.0
+"""Of one part in `recado bench all`."""

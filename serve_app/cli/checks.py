@@ -1,0 +1,75 @@
+"""`recado test`: every check, in the order of how soon each tells."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serve_app.cli.terminal import console, fail
+from serve_app.settings import PROJECT_ROOT
+
+_BIN = Path(sys.executable).parent
+_PARTS = ("unit", "contract", "integration")
+_PRODUCT = ("e2e", "faults")
+_AT_ONCE = 4
+"""Processes, each with stores of its own."""
+
+
+def test(
+    context: typer.Context,
+    *,
+    faults: Annotated[
+        bool,
+        typer.Option(
+            "--faults",
+            help="Run the fault campaign instead; `--faults --list` names its rows, `--row NAME` runs one, "
+            "`--scale small` shrinks it, `--seed N` repeats one, `--keep FOLDER` says where histories go.",
+        ),
+    ] = False,  # noqa: PT028 - a command, not a test
+) -> None:
+    """Run ruff, pyright, import-linter and pytest; arguments are passed on to pytest."""
+    if faults:
+        raise typer.Exit(_run([sys.executable, "-m", "tests.faults", *context.args]))
+    checks: dict[str, list[str]] = {
+        "ruff check": [str(_BIN / "ruff"), "check", "."],
+        "ruff format": [str(_BIN / "ruff"), "format", "--check", "."],
+        "pyright": [str(_BIN / "pyright")],
+        "import-linter": [str(_BIN / "lint-imports")],
+        **_pytests(context.args),
+    }
+    results: dict[str, tuple[int, float]] = {}
+    for name, command in checks.items():
+        console.rule(f"[bold]{name}")
+        began = time.monotonic()
+        results[name] = (_run(command), time.monotonic() - began)
+    console.rule("[bold]summary")
+    for name, (status, took_s) in results.items():
+        mark = "[green]passed[/]" if status == 0 else f"[red]failed[/] (status {status})"
+        console.print(f"  {name:<14} {mark} [dim]{took_s:.1f} s[/]")
+    if any(status != 0 for status, _ in results.values()):
+        raise typer.Exit(1)
+
+
+def _pytests(arguments: list[str]) -> dict[str, list[str]]:
+    """Every test: those that start the product have the machine to themselves."""
+    pytest = [sys.executable, "-m", "pytest"]
+    if arguments:
+        return {"pytest": [*pytest, *arguments]}
+    side_by_side = ["-n", "auto", "--maxprocesses", str(_AT_ONCE), "--dist", "worksteal"]
+    return {
+        "pytest parts": [*pytest, *side_by_side, *(f"tests/{floor}" for floor in _PARTS)],
+        "pytest product": [*pytest, *(f"tests/{floor}" for floor in _PRODUCT)],
+    }
+
+
+def _run(command: list[str]) -> int:
+    try:
+        return subprocess.run(command, cwd=PROJECT_ROOT, check=False).returncode  # noqa: S603 - ours
+    except FileNotFoundError:
+        fail(f"{Path(command[0]).name} isn't installed: run `./recado test`.")
+        return 127

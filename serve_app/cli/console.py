@@ -1,0 +1,95 @@
+"""`recado console`: who may use the operators' pages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from models.console import Operator, Role
+from serve_app.cli.context import CommandError, ConfigOption, DataDirOption, load_context
+from serve_app.cli.terminal import console
+from serve_app.console.passwords import SHORTEST, hash_password
+from serve_app.console_access import console_token
+from serve_app.ports import OperatorRepository
+
+app = typer.Typer(help="The operators' pages: their token and people.", no_args_is_help=True)
+
+T = TypeVar("T")
+
+
+@app.command()
+def token(data_dir: DataDirOption = None, config: ConfigOption = None) -> None:
+    """Print the token that signs in with every right."""
+    context = load_context(data_dir=data_dir, config=config)
+    found = console_token(context.settings.console, context.environment)
+    if found is None:
+        raise CommandError("There is no token here: set RECADO_CONSOLE_TOKEN, or add operators.")
+    print(found.get_secret_value())
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="Who signs in.")],
+    role: Annotated[Role, typer.Option(help="view, operate or administer.")] = Role.VIEW,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Add an operator, or give one a new password and role; the password is asked for."""
+    password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    if len(password) < SHORTEST:
+        raise CommandError(f"A password has at least {SHORTEST} characters.")
+    if not name.strip() or name == "token":
+        raise CommandError("Choose another name.")
+    hashed = hash_password(password)
+
+    async def work(operators: OperatorRepository) -> None:
+        await operators.save_operator(Operator(name=name, role=role), password_hash=hashed)
+
+    _run(work, data_dir, config)
+    console.print(f"{name} may {role.value}.", markup=False)
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument()],
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Remove an operator and end their sessions."""
+
+    async def work(operators: OperatorRepository) -> bool:
+        return await operators.delete_operator(name)
+
+    if not _run(work, data_dir, config):
+        raise CommandError(f"There is no operator {name}.")
+    console.print(f"{name} was removed.", markup=False)
+
+
+@app.command("list")
+def list_(data_dir: DataDirOption = None, config: ConfigOption = None) -> None:
+    """The operators with a password."""
+
+    async def work(operators: OperatorRepository) -> list[Operator]:
+        return await operators.operators()
+
+    for operator in _run(work, data_dir, config):
+        console.print(f"{operator.name}  {operator.role.value}", markup=False)
+
+
+def _run(
+    work: Callable[[OperatorRepository], Awaitable[T]], data_dir: Path | None, config: Path | None
+) -> T:
+    from serve_app.bootstrap import open_stores
+    from serve_app.store.operators import PostgresOperatorRepository
+
+    context = load_context(data_dir=data_dir, config=config)
+
+    async def main() -> T:
+        async with open_stores(context.settings, context.environment) as stores:
+            return await work(PostgresOperatorRepository(pool=stores.pool))
+
+    return asyncio.run(main())

@@ -1,0 +1,102 @@
+"""`recado conversations`: those that a person has taken over, and giving them back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from models.conversations import Conversation
+from serve_app.cli.context import (
+    CliContext,
+    CommandError,
+    ConfigOption,
+    DataDirOption,
+    load_context,
+)
+from serve_app.cli.terminal import console
+
+app = typer.Typer(help="Conversations that a person has taken over.", no_args_is_help=True)
+
+WhichArgument = Annotated[
+    str,
+    typer.Argument(help="The contact's address or the conversation's id, as `list` shows them."),
+]
+
+
+@app.command("list")
+def list_(
+    count: Annotated[int, typer.Option(help="At most so many.", min=1)] = 100,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """The conversations in which the assistant is silent because a person answers."""
+    context = load_context(data_dir=data_dir, config=config)
+    taken = asyncio.run(_taken(context, count))
+    if not taken:
+        console.print("The assistant answers everywhere.")
+        return
+    table = Table("contact", "name", "business", "last message (UTC)", "id")
+    for conversation in taken:
+        last = conversation.last_inbound_at
+        table.add_row(
+            conversation.contact.address,
+            conversation.contact.profile_name or "",
+            conversation.owner_id,
+            f"{last:%Y-%m-%d %H:%M}" if last else "",
+            conversation.id,
+        )
+    console.print(table)
+
+
+@app.command()
+def take(which: WhichArgument, data_dir: DataDirOption = None, config: ConfigOption = None) -> None:
+    """Take a conversation over: the assistant is silent in it from now on."""
+    context = load_context(data_dir=data_dir, config=config)
+    if not asyncio.run(_take(context, which)):
+        raise CommandError(f"Nobody of {which} has written.")
+    console.print(f"The assistant is silent towards {which}; `give-back` ends that.")
+
+
+@app.command("give-back")
+def give_back(
+    which: WhichArgument, data_dir: DataDirOption = None, config: ConfigOption = None
+) -> None:
+    """Let the assistant answer again."""
+    context = load_context(data_dir=data_dir, config=config)
+    count = asyncio.run(_give_back(context, which))
+    if not count:
+        raise CommandError(f"No person has a conversation with {which}: see the list.")
+    console.print(f"The assistant answers {which} again.")
+
+
+async def _taken(context: CliContext, count: int) -> list[Conversation]:
+    from serve_app.bootstrap import open_stores
+
+    async with open_stores(context.settings, context.environment) as stores:
+        return await stores.conversations.with_people(limit=count)
+
+
+async def _take(context: CliContext, which: str) -> int:
+    from serve_app.bootstrap import open_stores
+
+    async with open_stores(context.settings, context.environment) as stores:
+        contacts = await stores.contacts.find(which)
+        found = [each for c in contacts for each in await stores.contacts.conversation_ids(c.id)]
+        for conversation_id in found or [which]:
+            if not await stores.conversations.set_human(conversation_id, human=True):
+                return 0
+        return len(found) or 1
+
+
+async def _give_back(context: CliContext, which: str) -> int:
+    from serve_app.bootstrap import open_stores
+
+    async with open_stores(context.settings, context.environment) as stores:
+        taken = await stores.conversations.with_people(limit=100_000)
+        found = [c.id for c in taken if which in (c.id, c.contact.address, c.contact.key)]
+        for conversation_id in found:
+            await stores.conversations.set_human(conversation_id, human=False)
+        return len(found)

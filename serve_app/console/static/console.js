@@ -1,0 +1,104 @@
+/* What HTML and htmx don't do: the form's proof, charts, choosing, asking back, following a thread. */
+(() => {
+  "use strict";
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+  /** A custom property with light-dark() comes unresolved: an element resolves it. */
+  const colour = (name) => {
+    const probe = document.body.appendChild(document.createElement("i"));
+    probe.style.color = css(name);
+    const found = getComputedStyle(probe).color;
+    probe.remove();
+    return found;
+  };
+
+  document.addEventListener("htmx:configRequest", (event) => {
+    event.detail.headers["X-CSRF-Token"] = document.body.dataset.csrf;
+  });
+
+  // On a phone the pages' names don't fit beside each other.
+  document.querySelector(".top nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+
+  // Nobody looks at a hidden page: it isn't kept up to date.
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (document.hidden && event.target.getAttribute("hx-trigger")?.startsWith("every")) event.preventDefault();
+  });
+
+  // --- charts ---
+  const charts = new Map();
+  const axis = (values) => ({
+    stroke: colour("--soft"), grid: { stroke: colour("--rule"), width: 1 }, ticks: { stroke: colour("--rule"), width: 1 },
+    font: "11px system-ui, sans-serif", ...values,
+  });
+  const line = (label, name) => ({ label, stroke: colour(name), width: 2, points: { show: false }, spanGaps: true });
+
+  const draw = (node) => {
+    const [times, messages, queued, processing] = JSON.parse(node.dataset.series);
+    if (!times.length) return;
+    const isTimes = node.dataset.show === "times";
+    const data = isTimes ? [times, queued, processing] : [times, messages];
+    const key = node.id;
+    const old = charts.get(key);
+    if (old && old.root.isConnected) { old.setData(data); return; }
+    old?.destroy();
+    const single = data.slice(1).some((series) => series.filter((value) => value !== null).length <= 2);
+    const fill = { fill: colour("--good-ground") };
+    const series = isTimes
+      ? [{}, { ...line("in queue", "--warm"), points: { show: single } }, { ...line("in processing", "--accent"), points: { show: single } }]
+      : [{}, { ...line("messages a minute", "--accent"), ...fill }];
+    charts.set(key, new uPlot({
+      width: node.clientWidth, height: 190, cursor: { show: false }, legend: { show: false }, series,
+      scales: { y: { range: (_, __, most) => [0, Math.max(most || 0, isTimes ? 0.1 : 1) * 1.1] } },
+      axes: [axis({}), axis({ size: 46 })],
+    }, data, node));
+  };
+  const drawAll = () => document.querySelectorAll("[data-series]").forEach(draw);
+  const redraw = () => { charts.forEach((chart) => chart.destroy()); charts.clear(); drawAll(); };
+  addEventListener("resize", () => charts.forEach((chart) => chart.setSize({ width: chart.root.parentElement.clientWidth, height: 190 })));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+
+  // --- times in the reader's own zone ---
+  const FORMAT = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "medium" });
+  const localise = (root) => root.querySelectorAll("time[datetime]").forEach((node) => {
+    node.textContent = FORMAT.format(new Date(node.dateTime));
+  });
+
+  // --- a thread follows its end, and keeps what is open or playing ---
+  const follow = (thread) => { thread.scrollTop = thread.scrollHeight; };
+  document.addEventListener("htmx:afterRequest", (event) => {
+    const thread = event.target;
+    if (thread.id !== "thread" || !event.detail.successful || thread.dataset.last === event.detail.xhr.responseText) return;
+    const busy = thread.querySelector("details[open]") || [...thread.querySelectorAll("audio")].some((audio) => !audio.paused);
+    if (busy) return;
+    thread.dataset.last = event.detail.xhr.responseText;
+    const atEnd = thread.scrollHeight - thread.scrollTop - thread.clientHeight < 60;
+    thread.innerHTML = event.detail.xhr.responseText;
+    localise(thread);
+    if (atEnd) follow(thread);
+  });
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (document.hidden && (event.target.id === "figures" || event.target.id === "thread")) event.preventDefault();
+  });
+  document.addEventListener("htmx:afterSwap", (event) => { drawAll(); localise(event.target); });
+
+  // --- choosing and asking back ---
+  document.addEventListener("change", (event) => {
+    if (!event.target.matches("[data-choose-all]")) return;
+    event.target.form.querySelectorAll("tbody input[type=checkbox]").forEach((box) => { box.checked = event.target.checked; });
+  });
+  document.addEventListener("click", (event) => {
+    const question = event.target.closest("[data-confirm]")?.dataset.confirm;
+    if (question && !confirm(question)) event.preventDefault();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target.id === "question") {
+      event.preventDefault();
+      event.target.parentElement.querySelector("button").click();
+    }
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.id === "answer-text") event.target.form.requestSubmit();
+  });
+
+  drawAll();
+  localise(document);
+  document.querySelectorAll("[data-end]").forEach(follow);
+})();

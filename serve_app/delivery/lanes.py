@@ -1,0 +1,24 @@
+"""Which rates a reply is sent at: the account's own, else the installation's."""
+
+from __future__ import annotations
+
+from models.accounts import TwilioAccount
+from models.conversations import Reply
+from serve_app.ports import SendLane
+from serve_app.settings import SenderSettings
+
+
+def lane_of(reply: Reply, account: TwilioAccount, settings: SenderSettings) -> SendLane:
+    """A messaging service has its rate as a whole, whichever of its numbers it takes."""
+    rules = account.sending
+    sms = reply.sender.startswith("+")
+    per_second = settings.sms_per_second if sms else settings.whatsapp_per_second
+    return SendLane(
+        account_id=reply.account_sid,
+        sender=account.messaging_service_sid or reply.sender,
+        recipient=reply.recipient,
+        per_second=rules.per_second or per_second,
+        burst=rules.burst or max(1, round(rules.per_second or per_second)),
+        recipient_per_second=rules.recipient_per_second or settings.recipient_per_second,
+        recipient_burst=rules.recipient_burst or settings.recipient_burst,
+    )

@@ -1,0 +1,1 @@
+"""Traffic as people make it, against a running product, and what came of it."""

@@ -1,0 +1,91 @@
+"""What the console reads."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from models.console import (
+    ConversationPage,
+    ConversationRecord,
+    DeploymentState,
+    Operator,
+    OperatorAction,
+    OperatorSession,
+    StoredInbound,
+    Traffic,
+    WebhookCounts,
+)
+from models.inference import (
+    EngineStats,
+)
+
+
+class OperatorRepository(Protocol):
+    """Who may use the console, their sessions, and what they did."""
+
+    async def save_operator(self, operator: Operator, *, password_hash: str) -> None:
+        """Insert or update; sessions that the operator had end."""
+        ...
+
+    async def delete_operator(self, name: str) -> bool: ...
+
+    async def operators(self) -> list[Operator]: ...
+
+    async def password_hash(self, name: str) -> tuple[Operator, str] | None: ...
+
+    async def open_session(self, session: OperatorSession) -> None: ...
+
+    async def session(self, id_hash: str, *, idle_s: float) -> OperatorSession | None:
+        """None if there is none, or if it expired or wasn't used for that long. Looking uses it."""
+        ...
+
+    async def close_session(self, id_hash: str) -> None: ...
+
+    async def count_failure(self, name: str) -> None:
+        """A sign-in under this name failed."""
+        ...
+
+    async def failures(self, name: str, *, within_s: float) -> int: ...
+
+    async def log_action(self, action: OperatorAction) -> None: ...
+
+    async def actions(self, *, limit: int) -> list[OperatorAction]:
+        """The latest first."""
+        ...
+
+
+class ConsoleViews(Protocol):
+    """What the console's pages look up."""
+
+    async def conversations(
+        self, *, search: str, only_people: bool, after: str | None, limit: int
+    ) -> ConversationPage:
+        """The latest first. `search` finds words of messages and replies, names, numbers, message ids
+        and correlation ids."""
+        ...
+
+    async def conversation(self, conversation_id: str, *, limit: int) -> ConversationRecord | None:
+        """With its latest `limit` messages and turns."""
+        ...
+
+    async def message(self, message_id: str) -> StoredInbound | None: ...
+
+    async def traffic(self, *, seconds: float, points: int) -> Traffic:
+        """Of the last `seconds`, its course in that many slices."""
+        ...
+
+    async def add_webhooks(self, replica: str, counts: WebhookCounts) -> None:
+        """What one replica has answered since it last told; what is older than a day is forgotten."""
+        ...
+
+    async def webhooks(self, *, seconds: float) -> WebhookCounts: ...
+
+
+class ClusterView(Protocol):
+    """The cluster as the console shows it. Raises `EngineUnavailableError` while it can't be asked."""
+
+    async def deployments(self) -> list[DeploymentState]: ...
+
+    async def engines(self) -> list[EngineStats]:
+        """One replica of each model."""
+        ...

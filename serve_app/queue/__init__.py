@@ -1,0 +1,1 @@
+"""The queue: per-conversation mailboxes over Redis streams. See docs/queue.md."""

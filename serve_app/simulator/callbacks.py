@@ -1,0 +1,108 @@
+"""Delivery reports: what becomes of an accepted message, told to its StatusCallback."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from serve_app.simulator.faults import FaultDie
+from serve_app.simulator.settings import SimulatorSettings
+from serve_app.simulator.state import SimMessage, SimulatorState, now
+from serve_app.simulator.webhooks import WebhookPoster
+from serve_app.tasks import end_tasks
+
+WINDOW = timedelta(hours=24)
+_WINDOW_CLOSED = 63016
+
+
+class Courier:
+    """Carries each accepted message to its end in a task of its own."""
+
+    def __init__(
+        self,
+        *,
+        settings: SimulatorSettings,
+        state: SimulatorState,
+        poster: WebhookPoster,
+        die: FaultDie,
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._poster = poster
+        self._die = die
+        self._slots = asyncio.Semaphore(settings.callback_concurrency)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def carry(self, message: SimMessage) -> None:
+        task = asyncio.create_task(self._carry(message))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        """Drop what is under way."""
+        await end_tasks(self._tasks)
+
+    async def _carry(self, message: SimMessage) -> None:
+        statuses = self._life(message)
+        order = self._die.shuffled(statuses)
+        for status, delay in zip(order, self._settings.status_delays_s, strict=False):
+            await asyncio.sleep(delay)
+            # The resource moves on in the right order whatever order the reports take.
+            self._advance(message, statuses)
+            await self._report(message, status)
+
+    def _life(self, message: SimMessage) -> list[str]:
+        whatsapp = message.recipient.startswith("whatsapp:")
+        if whatsapp and self._settings.enforce_window and not message.template:
+            wrote = self._state.last_inbound.get(message.recipient)
+            if wrote is None or now() - wrote > WINDOW:
+                return ["failed"]
+        return ["sent", "delivered", "read"] if whatsapp else ["sent", "delivered"]
+
+    def _advance(self, message: SimMessage, statuses: list[str]) -> None:
+        position = statuses.index(message.status) + 1 if message.status in statuses else 0
+        message.status = statuses[min(position, len(statuses) - 1)]
+        message.updated = now()
+        if message.status == "failed":
+            message.error_code = _WINDOW_CLOSED
+        elif message.sent is None:
+            message.sent = now()
+        self._state.changed(message)
+
+    async def _report(self, message: SimMessage, status: str) -> None:
+        if not message.status_callback:
+            return
+        if self._die.loses_callback():
+            self._state.counts["callbacks_lost"] += 1
+            return
+        for _ in range(2 if self._die.repeats_callback() else 1):
+            async with self._slots:
+                await self._poster.post(message.status_callback, self._params(message, status))
+            self._state.counts["callbacks"] += 1
+
+    def _params(self, message: SimMessage, status: str) -> dict[str, str]:
+        params = {
+            "SmsSid": message.sid,
+            "SmsStatus": status,
+            "MessageStatus": status,
+            "MessageSid": message.sid,
+            "AccountSid": message.account_sid,
+            "To": message.recipient,
+            "From": message.sender,
+            "ApiVersion": self._settings.api_name,
+        }
+        if message.messaging_service_sid:
+            params["MessagingServiceSid"] = message.messaging_service_sid
+        if message.recipient.startswith("whatsapp:"):
+            params["ChannelInstallSid"] = "XE" + "0" * 32
+            params["ChannelPrefix"] = "whatsapp"
+            params["ChannelToAddress"] = message.recipient
+            if status in {"delivered", "read"}:
+                params["EventType"] = status.upper()
+        else:
+            params["RawDlrDoneDate"] = now().strftime("%y%m%d%H%M")
+        if status == "failed" and message.error_code:
+            params["ErrorCode"] = str(message.error_code)
+            params["ErrorMessage"] = "Outside of the allowed window a template is needed"
+            params["ChannelStatusMessage"] = params["ErrorMessage"]
+        return params

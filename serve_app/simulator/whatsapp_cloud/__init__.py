@@ -1,0 +1,1 @@
+"""A stand-in for Meta's WhatsApp Cloud API, beside the one for Twilio."""

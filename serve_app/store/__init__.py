@@ -1,0 +1,1 @@
+"""Postgres, the system of record: the pool, the schema's migrations and the repositories."""

@@ -1,0 +1,186 @@
+# ruff: noqa: S608 -- only constants of this file are formatted into statements
+"""How the service fares, from what it keeps anyway: messages, turns with their timings, replies."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+
+from models.console import (
+    ACKNOWLEDGING_S,
+    OwnerTraffic,
+    Quantiles,
+    Traffic,
+    TrafficPoint,
+    WebhookCounts,
+)
+from models.conversations import ReplyStatus
+from serve_app.store.pool import Connection
+
+_ORDER = {
+    name: place
+    for place, name in enumerate(("queued", "record", "resolve", "transcribe", "answer", "commit"))
+}
+_UNSENT = frozenset({ReplyStatus.FAILED, ReplyStatus.PARKED, ReplyStatus.UNKNOWN})
+_OWNERS = 20
+"""The busiest are shown."""
+_SAMPLE = 2_000
+"""Turns that quantiles are taken from, about: reading the timings of a whole busy day takes a second."""
+_QUANTILES = "percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY {0})"
+
+_TURNS_BY_OWNER = """
+    SELECT o.id AS owner_id, o.name, 0 AS messages, count(t.id) AS turns, 0 AS replies, 0 AS failed,
+        coalesce(sum(t.prompt_tokens + t.completion_tokens), 0)::bigint AS tokens,
+        coalesce(sum(t.audio_seconds), 0)::float8 AS audio_seconds
+    FROM owners o
+    LEFT JOIN turns t ON t.owner_id = o.id AND t.created_at > now() - make_interval(secs => $1)
+    GROUP BY o.id
+"""
+_MESSAGES = """
+    SELECT v.owner_id, m.n, count(*) AS count
+    FROM (SELECT conversation_id, greatest(0, least($3 - 1, floor(extract(epoch FROM
+            received_at - (now() - make_interval(secs => $1))) / $2)))::int AS n
+        FROM messages WHERE received_at > now() - make_interval(secs => $1)) AS m
+    JOIN conversations v ON v.id = m.conversation_id GROUP BY 1, 2
+"""
+_REPLIES = """
+    SELECT v.owner_id, r.status, count(*) AS count,
+        max(r.updated_at) FILTER (WHERE r.status = 'sent') AS last_sent
+    FROM replies r JOIN conversations v ON v.id = r.conversation_id
+    WHERE r.created_at > now() - make_interval(secs => $1) GROUP BY 1, 2
+"""
+# Time in processing is what passed from the end of the queue to the end of the last step.
+_SAMPLED = f"""
+    WITH start AS (SELECT now() - make_interval(secs => $1) AS at), sample AS MATERIALIZED (
+        SELECT t.created_at, t.completion_tokens, t.audio_seconds, t.timings,
+            (SELECT sum((s->>'seconds')::float8) FROM jsonb_array_elements(t.timings) s
+                WHERE s->>'step' = 'queued') AS queued,
+            (SELECT sum((s->>'seconds')::float8) FROM jsonb_array_elements(t.timings) s
+                WHERE s->>'step' <> 'queued') AS processing
+        FROM turns t, start WHERE t.created_at > start.at
+            AND ($2::bigint = 1 OR abs(hashtext(t.id)::bigint) % $2 = 0)
+            AND jsonb_array_length(t.timings) > 0
+    ), step AS MATERIALIZED (
+        SELECT s->>'step' AS step, (s->>'seconds')::float8 AS seconds, sample.audio_seconds
+        FROM sample, jsonb_array_elements(sample.timings) s
+    ), stage AS (
+        SELECT step, count(*) AS count, sum(seconds) AS total,
+            {_QUANTILES.format("seconds")} AS quantiles
+        FROM step GROUP BY 1
+    ), slice AS (
+        SELECT greatest(0, least($4 - 1, floor(extract(epoch FROM created_at - start.at) / $3)))::int
+            AS n, count(*) AS turns,
+            percentile_cont(0.95) WITHIN GROUP (ORDER BY queued) AS queued,
+            percentile_cont(0.95) WITHIN GROUP (ORDER BY processing) AS processing
+        FROM sample, start GROUP BY 1
+    )
+    SELECT (SELECT at FROM start) AS start, count(*) AS turns, count(queued) AS waited,
+        {_QUANTILES.format("queued")} AS queued, {_QUANTILES.format("processing")} AS processing,
+        coalesce(sum(completion_tokens), 0)::bigint AS completion_tokens,
+        coalesce(sum(audio_seconds), 0)::float8 AS audio_seconds,
+        (SELECT coalesce(sum(seconds), 0) FROM step WHERE step = 'transcribe' AND audio_seconds > 0)
+            AS transcribing,
+        (SELECT jsonb_agg(to_jsonb(stage)) FROM stage) AS stages,
+        (SELECT jsonb_agg(to_jsonb(slice)) FROM slice) AS slices
+    FROM sample
+"""
+
+
+async def read_traffic(connection: Connection, *, seconds: float, points: int) -> Traffic:
+    """Each table's stretch is read once, whatever is told of it."""
+    width = seconds / points
+    owners = await _owners(connection, seconds)
+    turns = sum(owner.turns for owner in owners.values())
+    every = max(1, turns // _SAMPLE)
+    messages = await connection.fetch(_MESSAGES, seconds, width, points)
+    replies = await connection.fetch(_REPLIES, seconds)
+    sample = await connection.fetchrow(_SAMPLED, seconds, every, width, points)
+    assert sample is not None  # noqa: S101 -- an aggregate
+    found_stages: list[dict[str, Any]] = sample["stages"] or []
+    found_slices: list[dict[str, Any]] = sample["slices"] or []
+    stages = {str(stage["step"]): stage for stage in found_stages}
+    slices = {int(each["n"]): each for each in found_slices}
+    received: dict[int, int] = {}
+    for row in messages:
+        received[row["n"]] = received.get(row["n"], 0) + row["count"]
+        _note(owners, row, "messages", row["count"])
+    statuses: dict[ReplyStatus, int] = {}
+    for row in replies:
+        status = ReplyStatus(row["status"])
+        statuses[status] = statuses.get(status, 0) + row["count"]
+        _note(owners, row, "replies", row["count"])
+        if status in _UNSENT:
+            _note(owners, row, "failed", row["count"])
+    busiest = sorted(owners.values(), key=lambda owner: (-owner.messages, owner.owner_id))
+    return Traffic(
+        seconds=seconds,
+        messages=sum(received.values()),
+        turns=turns,
+        queued=_quantiles(sample["waited"] * every, sample["queued"]),
+        processing=_quantiles(sample["turns"] * every, sample["processing"]),
+        stages=tuple(
+            (name, _quantiles(stages[name]["count"] * every, stages[name]["quantiles"]))
+            for name in sorted(stages, key=lambda name: (_ORDER.get(name, len(_ORDER)), name))
+        ),
+        replies=tuple(statuses.items()),
+        owners=tuple(o for o in busiest if o.messages or o.turns or o.replies)[:_OWNERS],
+        points=tuple(
+            TrafficPoint(
+                at=sample["start"] + timedelta(seconds=n * width),
+                messages=received.get(n, 0),
+                turns=int(slices[n]["turns"]) * every if n in slices else 0,
+                queued_p95=slices[n]["queued"] if n in slices else None,
+                processing_p95=slices[n]["processing"] if n in slices else None,
+            )
+            for n in range(points)
+        ),
+        completion_tokens=sample["completion_tokens"] * every,
+        answering_seconds=(stages["answer"]["total"] if "answer" in stages else 0.0) * every,
+        audio_seconds=sample["audio_seconds"] * every,
+        transcribing_seconds=sample["transcribing"] * every,
+        last_sent_at=max((row["last_sent"] for row in replies if row["last_sent"]), default=None),
+    )
+
+
+async def _owners(connection: Connection, seconds: float) -> dict[str, OwnerTraffic]:
+    rows = await connection.fetch(_TURNS_BY_OWNER, seconds)
+    return {row["owner_id"]: OwnerTraffic(**dict(row)) for row in rows}
+
+
+def _note(owners: dict[str, OwnerTraffic], row: asyncpg.Record, what: str, count: int) -> None:
+    owner = owners.get(row["owner_id"])
+    if owner is not None:
+        owners[owner.owner_id] = owner.model_copy(update={what: getattr(owner, what) + count})
+
+
+async def add_webhook_counts(connection: Connection, replica: str, counts: WebhookCounts) -> None:
+    await connection.execute(
+        "INSERT INTO webhook_samples (replica, refused, counts) VALUES ($1, $2, $3)",
+        replica,
+        counts.refused,
+        list(counts.counts),
+    )
+    await connection.execute("DELETE FROM webhook_samples WHERE at < now() - interval '25 hours'")
+
+
+async def read_webhook_counts(connection: Connection, *, seconds: float) -> WebhookCounts:
+    columns = ", ".join(
+        f"coalesce(sum(counts[{place}]), 0)::bigint" for place in range(1, len(ACKNOWLEDGING_S) + 2)
+    )
+    row: asyncpg.Record | None = await connection.fetchrow(
+        f"""
+        SELECT coalesce(sum(refused), 0)::bigint AS refused, ARRAY[{columns}] AS counts
+        FROM webhook_samples WHERE at > now() - make_interval(secs => $1)
+        """,
+        seconds,
+    )
+    assert row is not None  # noqa: S101 -- an aggregate
+    return WebhookCounts(refused=row["refused"], counts=tuple(row["counts"]))
+
+
+def _quantiles(count: int, values: Any) -> Quantiles:
+    if not count or not values:
+        return Quantiles()
+    return Quantiles(count=count, p50=values[0], p95=values[1], p99=values[2])

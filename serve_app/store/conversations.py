@@ -1,0 +1,362 @@
+"""Conversations: what contacts wrote, what was answered, and where a message is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import asyncpg
+
+from models.accounts import TwilioAccount
+from models.conversations import (
+    Contact,
+    Conversation,
+    HistoryEntry,
+    MessageProgress,
+    StepTiming,
+    StoredMessage,
+    TurnOutcome,
+)
+from models.errors import PermanentError
+from models.inference import ToolCall
+from models.messages import InboundMessage
+from serve_app.ports import Clock
+from serve_app.store.pool import Connection, StorePool
+from serve_app.store.replies import replies_of
+from serve_app.store.turns import LostRaceError, write_turn
+from serve_app.store.values import jsonable, text
+
+
+class PostgresConversationRepository:
+    """`clock` decides in which month a turn is counted; without one Postgres does."""
+
+    def __init__(self, *, pool: StorePool, clock: Clock | None = None) -> None:
+        self._pool = pool
+        self._clock = clock
+
+    async def record(
+        self, messages: Sequence[InboundMessage], *, owner_id: str, account: TwilioAccount
+    ) -> tuple[Conversation, list[StoredMessage]]:
+        if len({message.conversation_key for message in messages}) != 1:
+            raise PermanentError("messages of exactly one conversation can be recorded together")
+        latest = messages[-1]
+        async with self._pool.transaction() as connection:
+            await _adopt_external_id(connection, latest, owner_id)
+            contact = await _save_contact(connection, latest, messages, owner_id)
+            row = await connection.fetchrow(
+                """
+                INSERT INTO conversations (owner_id, account_id, contact_id, account_sid, channel,
+                    recipient, key, last_inbound_at)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                ON CONFLICT (owner_id, account_id, key) DO UPDATE SET
+                    last_inbound_at =
+                        greatest(conversations.last_inbound_at, excluded.last_inbound_at),
+                    updated_at = now()
+                RETURNING id, recipient, human, takeovers, last_inbound_at
+                """,
+                owner_id,
+                account.id,
+                contact.id,
+                text(latest.account_id),
+                latest.channel,
+                text(latest.recipient),
+                text(latest.conversation_key),
+                max(message.received_at for message in messages),
+            )
+            assert row is not None  # noqa: S101  # the upsert always returns its row
+            stored = await _save_messages(connection, messages, conversation_id=row["id"])
+        conversation = Conversation(
+            id=row["id"],
+            owner_id=owner_id,
+            account_id=account.id,
+            contact=contact,
+            recipient=row["recipient"],
+            human=row["human"],
+            takeovers=row["takeovers"],
+            last_inbound_at=row["last_inbound_at"],
+        )
+        return conversation, stored
+
+    async def save_transcript(
+        self, message_id: str, *, text: str, language: str | None, audio_seconds: float
+    ) -> None:
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                """
+                UPDATE messages SET transcript = $2, transcript_language = $3, audio_seconds = $4,
+                    updated_at = now()
+                WHERE id = $1
+                """,
+                message_id,
+                jsonable(text),
+                language,
+                audio_seconds,
+            )
+
+    async def history(self, conversation_id: str, *, limit: int) -> list[HistoryEntry]:
+        async with self._pool.connection() as connection:
+            rows = await connection.fetch(
+                """
+                SELECT role, content, tool_calls, tool_call_id, name FROM entries
+                WHERE conversation_id = $1 ORDER BY seq DESC LIMIT $2
+                """,
+                text(conversation_id),
+                limit,
+            )
+        entries = [
+            HistoryEntry(
+                role=row["role"],
+                content=row["content"],
+                tool_calls=tuple(ToolCall(**call) for call in row["tool_calls"]),
+                tool_call_id=row["tool_call_id"],
+                name=row["name"],
+            )
+            for row in reversed(rows)
+        ]
+        first = next((i for i, entry in enumerate(entries) if entry.role == "user"), len(entries))
+        return entries[first:]
+
+    async def commit_turn(self, outcome: TurnOutcome) -> bool:
+        now = None if self._clock is None else self._clock.now()
+        try:
+            async with self._pool.transaction() as connection:
+                await write_turn(connection, outcome, now=now)
+        except LostRaceError:
+            return False
+        return True
+
+    async def is_human(self, conversation_id: str) -> bool:
+        async with self._pool.connection() as connection:
+            human = await connection.fetchval(
+                "SELECT human FROM conversations WHERE id = $1", text(conversation_id)
+            )
+        return bool(human)
+
+    async def with_people(self, *, limit: int) -> list[Conversation]:
+        async with self._pool.connection() as connection:
+            rows = await connection.fetch(
+                """
+                SELECT v.id, v.account_id, v.recipient, v.human, v.takeovers, v.last_inbound_at,
+                    c.id AS contact_id, c.owner_id, c.channel, c.key, c.address, c.profile_name,
+                    c.language, c.timezone, c.opted_out_at
+                FROM conversations v JOIN contacts c ON c.id = v.contact_id
+                WHERE v.human
+                ORDER BY v.last_inbound_at DESC NULLS LAST, v.id
+                LIMIT $1
+                """,
+                limit,
+            )
+        return [
+            Conversation(
+                id=row["id"],
+                owner_id=row["owner_id"],
+                account_id=row["account_id"],
+                contact=Contact(
+                    id=row["contact_id"],
+                    owner_id=row["owner_id"],
+                    channel=row["channel"],
+                    key=row["key"],
+                    address=row["address"],
+                    profile_name=row["profile_name"],
+                    language=row["language"],
+                    opted_out_at=row["opted_out_at"],
+                    timezone=row["timezone"],
+                ),
+                recipient=row["recipient"],
+                human=row["human"],
+                takeovers=row["takeovers"],
+                last_inbound_at=row["last_inbound_at"],
+            )
+            for row in rows
+        ]
+
+    async def set_human(self, conversation_id: str, *, human: bool) -> bool:
+        async with self._pool.connection() as connection:
+            found = await connection.fetchval(
+                """
+                UPDATE conversations SET human = $2, takeovers = takeovers + ($2 AND NOT human)::int,
+                    updated_at = now()
+                WHERE id = $1 RETURNING true
+                """,
+                text(conversation_id),
+                human,
+            )
+        return bool(found)
+
+    async def answered(
+        self, *, channel: str, account_sid: str, message_ids: Sequence[str]
+    ) -> set[str]:
+        async with self._pool.connection() as connection:
+            rows = await connection.fetch(
+                """
+                SELECT provider_message_id FROM messages
+                WHERE account_sid = $1 AND provider_message_id = ANY($2) AND channel = $3
+                    AND turn_id IS NOT NULL
+                """,
+                text(account_sid),
+                [text(message_id) for message_id in message_ids],
+                channel,
+            )
+        return {row["provider_message_id"] for row in rows}
+
+    async def forget_media(self, *, before: datetime, limit: int) -> int:
+        async with self._pool.connection() as connection:
+            changed = await connection.execute(
+                """
+                UPDATE messages SET payload = jsonb_set(payload, '{media}', '[]'), updated_at = now()
+                WHERE id IN (
+                    SELECT id FROM messages
+                    WHERE jsonb_array_length(payload -> 'media') > 0 AND received_at < $1
+                    ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED
+                )
+                """,
+                before,
+                limit,
+            )
+        return int(changed.removeprefix("UPDATE "))
+
+    async def quoted(self, conversation_id: str, *, message_id: str) -> str | None:
+        async with self._pool.connection() as connection:
+            found = await connection.fetchval(
+                """
+                SELECT body FROM replies
+                WHERE conversation_id = $1 AND provider_message_id = $2
+                UNION ALL
+                SELECT concat_ws(E'\\n', nullif(payload->>'body', ''), transcript) FROM messages
+                WHERE conversation_id = $1 AND provider_message_id = $2
+                LIMIT 1
+                """,
+                text(conversation_id),
+                text(message_id),
+            )
+        return found or None
+
+    async def progress(self, *, account_sid: str, message_id: str) -> MessageProgress | None:
+        async with self._pool.connection() as connection:
+            row = await connection.fetchrow(
+                """
+                SELECT m.provider_message_id, m.received_at, m.transcript, m.turn_id, t.timings
+                FROM messages m LEFT JOIN turns t ON t.id = m.turn_id
+                WHERE m.account_sid = $1 AND m.provider_message_id = $2
+                """,
+                text(account_sid),
+                text(message_id),
+            )
+            if row is None:
+                return None
+            turn_id = row["turn_id"]
+            replies = [] if turn_id is None else await replies_of(connection, [turn_id])
+        return MessageProgress(
+            message_id=row["provider_message_id"],
+            received_at=row["received_at"],
+            transcript=row["transcript"],
+            turn_id=turn_id,
+            timings=tuple(StepTiming(**timing) for timing in row["timings"] or ()),
+            replies=tuple(replies),
+        )
+
+
+async def _adopt_external_id(connection: Connection, latest: InboundMessage, owner_id: str) -> None:
+    """Who was known by the address keeps conversations, history and language once the provider begins to
+    tell an id that outlives the address."""
+    if latest.contact_key == latest.sender:
+        return
+    contact_id = await connection.fetchval(
+        """
+        UPDATE contacts SET key = $4, updated_at = now()
+        WHERE owner_id = $1 AND channel = $2 AND key = $3
+            AND NOT EXISTS (SELECT FROM contacts WHERE owner_id = $1 AND channel = $2 AND key = $4)
+        RETURNING id
+        """,
+        owner_id,
+        latest.channel,
+        text(latest.sender),
+        text(latest.contact_key),
+    )
+    if contact_id is not None:
+        await connection.execute(
+            """
+            UPDATE conversations SET updated_at = now(),
+                key = left(key, length(key) - length($2::text)) || $3::text
+            WHERE contact_id = $1 AND right(key, length($2::text)) = $2::text
+            """,
+            contact_id,
+            text(latest.sender),
+            text(latest.contact_key),
+        )
+
+
+async def _save_contact(
+    connection: Connection,
+    latest: InboundMessage,
+    messages: Sequence[InboundMessage],
+    owner_id: str,
+) -> Contact:
+    names = (message.profile_name for message in reversed(messages))
+    row = await connection.fetchrow(
+        """
+        INSERT INTO contacts (owner_id, channel, key, address, profile_name)
+        VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (owner_id, channel, key) DO UPDATE SET
+            address = excluded.address,
+            profile_name = coalesce(excluded.profile_name, contacts.profile_name),
+            updated_at = now()
+        RETURNING id, owner_id, channel, key, address, profile_name, language, timezone, opted_out_at
+        """,
+        owner_id,
+        latest.channel,
+        text(latest.contact_key),
+        text(latest.sender),
+        text(next((name for name in names if name), None)),
+    )
+    assert row is not None  # noqa: S101  # the upsert always returns its row
+    return Contact(**dict(row))
+
+
+async def _save_messages(
+    connection: Connection, messages: Sequence[InboundMessage], *, conversation_id: str
+) -> list[StoredMessage]:
+    """In the order given, each once."""
+    latest = messages[-1]
+    ids = [text(message.message_id) for message in messages]
+    await connection.execute(
+        """
+        INSERT INTO messages
+            (conversation_id, channel, account_sid, provider_message_id, payload, received_at)
+        SELECT $1, $2, $3, new.id, new.payload, new.received_at
+        FROM unnest($4::text[], $5::jsonb[], $6::timestamptz[]) WITH ORDINALITY
+            AS new (id, payload, received_at, n)
+        ORDER BY new.n
+        ON CONFLICT (account_sid, provider_message_id, channel) DO NOTHING
+        """,
+        conversation_id,
+        latest.channel,
+        text(latest.account_id),
+        ids,
+        [jsonable(message) for message in messages],
+        [message.received_at for message in messages],
+    )
+    rows = await connection.fetch(
+        """
+        SELECT id, provider_message_id, payload, transcript, transcript_language, audio_seconds,
+            turn_id
+        FROM messages
+        WHERE account_sid = $1 AND provider_message_id = ANY($2) AND channel = $3
+        """,
+        text(latest.account_id),
+        ids,
+        latest.channel,
+    )
+    by_id = {row["provider_message_id"]: row for row in rows}
+    return [_stored(by_id[message_id]) for message_id in dict.fromkeys(ids)]
+
+
+def _stored(row: asyncpg.Record) -> StoredMessage:
+    return StoredMessage(
+        id=row["id"],
+        message=InboundMessage.model_validate(row["payload"]),
+        transcript=row["transcript"],
+        transcript_language=row["transcript_language"],
+        audio_seconds=row["audio_seconds"],
+        turn_id=row["turn_id"],
+    )

@@ -1,0 +1,83 @@
+"""Notes to owners: written with the turn that causes them, taken by whoever delivers them."""
+
+from __future__ import annotations
+
+from models.conversations import Note, TurnOutcome
+from serve_app.store.pool import Connection, StorePool
+from serve_app.store.values import jsonable, text
+
+
+class PostgresNoteRepository:
+    def __init__(self, *, pool: StorePool) -> None:
+        self._pool = pool
+
+    async def take_due(self, *, limit: int, lease_s: float) -> list[Note]:
+        async with self._pool.connection() as connection:
+            rows = await connection.fetch(
+                """
+                WITH due AS (
+                    SELECT id FROM notes WHERE done_at IS NULL AND next_at <= now()
+                    ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED
+                ), taken AS (
+                    UPDATE notes n SET attempts = n.attempts + 1,
+                        next_at = now() + make_interval(secs => $2), updated_at = now()
+                    FROM due WHERE n.id = due.id
+                    RETURNING n.*
+                )
+                SELECT t.id, t.kind, t.destination, t.target, t.content, t.owner_id,
+                    t.conversation_id, t.attempts - 1 AS attempts, t.created_at,
+                    v.channel, v.account_sid, v.recipient AS sender
+                FROM taken t JOIN conversations v ON v.id = t.conversation_id
+                ORDER BY t.created_at
+                """,
+                limit,
+                lease_s,
+            )
+        return [Note(**dict(row)) for row in rows]
+
+    async def retry(self, note_id: str, *, delay_s: float, error: str) -> None:
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                """
+                UPDATE notes SET next_at = now() + make_interval(secs => $2), error = $3,
+                    updated_at = now()
+                WHERE id = $1 AND done_at IS NULL
+                """,
+                note_id,
+                delay_s,
+                text(error),
+            )
+
+    async def settle(self, note_id: str, *, error: str | None = None) -> None:
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                """
+                UPDATE notes SET done_at = now(), error = $2, updated_at = now()
+                WHERE id = $1 AND done_at IS NULL
+                """,
+                note_id,
+                text(error),
+            )
+
+
+async def write_notes(connection: Connection, outcome: TurnOutcome) -> None:
+    if not (outcome.hand_over and outcome.notes):
+        return
+    await connection.executemany(
+        """
+        INSERT INTO notes (id, owner_id, conversation_id, kind, destination, target, content)
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING
+        """,
+        [
+            (
+                note.id,
+                outcome.owner_id,
+                outcome.conversation_id,
+                note.kind,
+                note.destination,
+                note.target,
+                jsonable(note.content),
+            )
+            for note in outcome.notes
+        ],
+    )
