@@ -1,0 +1,1 @@
+"""What Ray schedules: one thin file per deployment, no business rule."""
