@@ -1,0 +1,162 @@
+"""The product as a user runs it: its own commands, in a data directory and on ports of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import yaml
+
+from serve_app.settings import PROJECT_ROOT
+
+NOTES = PROJECT_ROOT / "demo" / "voice-notes"
+NUMBER = "whatsapp:+15550142700"
+
+
+def free_port_block() -> int:
+    """A port with room for the others that are derived from it."""
+    for port in range(21_000, 28_000, 1_000):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise RuntimeError("no free port")
+
+
+def write_config(path: Path, *, port: int, args: dict[str, Any]) -> Path:
+    """The shipped configuration with `args` of the application changed."""
+    config = yaml.safe_load((PROJECT_ROOT / "config.yaml").read_text())
+    config["http_options"]["port"] = port
+    application = config["applications"][0]
+    for section, values in args.items():
+        application["args"].setdefault(section, {}).update(values)
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+class Product:
+    def __init__(self, *, folder: Path, port: int, config: Path) -> None:
+        self.data_dir = folder / "data"
+        self.port = port
+        self.config = config
+        self.url = f"http://127.0.0.1:{port}"
+        self.extra: dict[str, str] = {}
+        """Further variables of the environment."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("RECADO_")}
+        return {**kept, "RECADO_DATA_DIR": str(self.data_dir), "COLUMNS": "200", **self.extra}
+
+    def recado(self, *args: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "serve_app.cli", *args],
+            cwd=PROJECT_ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def up(self) -> subprocess.CompletedProcess[str]:
+        options = ("--port", str(self.port), "--config", str(self.config))
+        return self.recado("up", "--detach", *options, timeout=240)
+
+    def down(self) -> subprocess.CompletedProcess[str]:
+        return self.recado("down", timeout=120)
+
+    def say(self, *args: str, phone: str | None = None) -> subprocess.CompletedProcess[str]:
+        sender = ("--from", phone) if phone else ()
+        return self.recado("say", *args, *sender, "--config", str(self.config))
+
+    @property
+    def simulator(self) -> httpx.Client:
+        services = json.loads((self.data_dir / "services.json").read_text())
+        return httpx.Client(base_url=services["simulator_url"], timeout=70, trust_env=False)
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that belongs to this installation, found by its environment."""
+        found: list[psutil.Process] = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("RECADO_DATA_DIR") == str(self.data_dir):
+                    found.append(process)
+            except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
+                continue
+        return found
+
+    def replica(self, deployment: str) -> psutil.Process:
+        """Ray names its replicas' processes."""
+        title = f"ray::ServeReplica:recado:{deployment}"
+        return next(p for p in self.processes() if title in " ".join(p.cmdline()))
+
+    @contextmanager
+    def serve_run(self) -> Iterator[subprocess.Popen[bytes]]:
+        """`serve run config.yaml`, as written in the README, stopped with Ctrl-C."""
+        log = (self.data_dir.parent / "serve-run.log").open("wb")
+        process = subprocess.Popen(
+            [str(Path(sys.executable).parent / "serve"), "run", str(self.config)],
+            cwd=PROJECT_ROOT,
+            # A cluster of its own, even where another one runs on this machine.
+            env={**self.environment, "RAY_ADDRESS": "local"},
+            stdout=log,
+            stderr=log,
+            # Whoever runs the tests in the background has Ctrl-C ignored, and so would the child.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        )
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(90)
+            finally:
+                process.kill()
+                process.wait(10)
+                log.close()
+
+    def await_ready(self, *, timeout_s: float = 120) -> None:
+        deadline = time.monotonic() + timeout_s
+        answer = "nothing"
+        while time.monotonic() < deadline:
+            try:
+                response = httpx.get(f"{self.url}/healthz/ready", timeout=5, trust_env=False)
+                answer = f"{response.status_code} {response.text}"
+                if response.status_code == 200:
+                    return
+            except httpx.HTTPError as error:
+                answer = repr(error)
+            time.sleep(0.3)
+        raise AssertionError(f"not ready after {timeout_s} s: {answer}")
+
+
+def write(client: httpx.Client, phone: str, body: str, **more: object) -> None:
+    message = {"from": phone, "to": NUMBER, "body": body, **more}
+    response = client.post("/simulator/messages", json=message)
+    assert response.json()["webhook_status"] == 200, response.text
+
+
+def replies(client: httpx.Client, phone: str) -> list[dict[str, Any]]:
+    page = client.get("/simulator/messages", params={"contact": phone}).json()
+    return [message for message in page["messages"] if message["direction"] != "inbound"]
+
+
+def await_replies(
+    client: httpx.Client, phone: str, count: int = 1, *, timeout_s: float = 60
+) -> list[str]:
+    deadline = time.monotonic() + timeout_s
+    while len(found := replies(client, phone)) < count:
+        assert time.monotonic() < deadline, f"{phone} got {len(found)} of {count} replies"
+        time.sleep(0.1)
+    return [message["body"] for message in found]

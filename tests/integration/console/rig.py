@@ -1,0 +1,156 @@
+"""The console over a real Postgres, its queues in memory, without Ray and without a browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from models.console import DeploymentState
+from models.conversations import Reply
+from models.inference import EngineStats
+from serve_app.clock import SystemClock
+from serve_app.console.passwords import hash_password
+from serve_app.console.webhook_window import WebhookWindow
+from serve_app.console_bootstrap import mount_console, open_console
+from serve_app.ops.unmeasured import Unmeasured
+from serve_app.settings import AppSettings, ConsoleSettings, StoreSettings
+from serve_app.store.accounts import PostgresTwilioAccountRepository
+from serve_app.store.cipher import TokenCipher
+from serve_app.store.console import PostgresConsoleViews
+from serve_app.store.conversations import PostgresConversationRepository
+from serve_app.store.documents import PostgresDocumentRepository
+from serve_app.store.operators import PostgresOperatorRepository
+from serve_app.store.owners import PostgresOwnerRepository
+from serve_app.store.pool import StorePool, open_pool
+from serve_app.store.replies import PostgresReplyRepository
+from serve_app.store.secrets import PostgresOwnerSecretRepository
+from serve_app.testing.queue import MemoryQueue
+
+TOKEN = "the-console-token"
+URL = "http://127.0.0.1:8000"
+OURS = {"Origin": URL, "Sec-Fetch-Site": "same-origin"}
+KEY = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I="
+PASSWORD = "a long enough password"
+
+
+class Attention:
+    """Decides nothing, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    async def resend(self, reply: Reply, *, blindly: bool = False) -> str:
+        self.asked.append(("blindly" if blindly else "resend", reply.id))
+        return "resent"
+
+    async def drop(self, reply: Reply, *, why: str) -> str:
+        self.asked.append((why, reply.id))
+        return "dropped"
+
+
+class Cluster:
+    async def deployments(self) -> list[DeploymentState]:
+        return [DeploymentState(name="Ingress", status="HEALTHY", running=1, target=1)]
+
+    async def engines(self) -> list[EngineStats]:
+        speech = EngineStats(engine="faster_whisper", model="demo", device="cpu")
+        chat = {"engine": "transformers", "model": "demo", "device": "cpu", "batches": 2, "rows": 3}
+        return [speech, EngineStats.model_validate({**chat, "busy_seconds": 1, "work_done": 60})]
+
+
+@dataclass
+class Rig:
+    http: httpx.AsyncClient
+    pool: StorePool
+    operators: PostgresOperatorRepository
+    owners: PostgresOwnerRepository
+    inbound: MemoryQueue
+    attention: Attention
+    published: list[str]
+
+    async def sign_in(self, secret: str = TOKEN, *, name: str = "") -> httpx.Response:
+        form = {"name": name, "secret": secret}
+        return await self.http.post("/console/sign-in", data=form, headers=OURS)
+
+    async def proof(self) -> str:
+        page = await self.http.get("/console/activity")
+        found = re.search(r'name="csrf_token" value="([^"]+)"', page.text)
+        assert found is not None, page.text
+        return found[1]
+
+    async def submit(self, path: str, **form: Any) -> httpx.Response:
+        data = {"csrf_token": await self.proof(), **form}
+        return await self.http.post(f"/console/{path}", data=data, headers=OURS)
+
+
+async def add_operators(rig: Rig, *roles: Any) -> None:
+    from models.console import Operator
+
+    hashed = hash_password(PASSWORD)
+    for role in roles:
+        await rig.operators.save_operator(
+            Operator(name=role.value, role=role), password_hash=hashed
+        )
+
+
+@asynccontextmanager
+async def open_rig(database_url: str, **console: Any) -> AsyncGenerator[Rig]:
+    """`console` are the console's settings."""
+    settings = AppSettings(console=ConsoleSettings(**console))
+    app = FastAPI()
+    mount_console(app)
+    attention, published = Attention(), list[str]()
+    clock = SystemClock()
+    inbound = MemoryQueue(name="inbound", clock=clock)
+
+    async def publish(reply: Reply) -> None:
+        published.append(reply.id)
+
+    async def spooled() -> int:
+        return 0
+
+    async def well() -> None:
+        return None
+
+    async with open_pool(database_url, StoreSettings()) as pool:
+        views = PostgresConsoleViews(pool=pool)
+        owners = PostgresOwnerRepository(pool=pool)
+        window = WebhookWindow(
+            inner=Unmeasured(), views=views, replica="one", clock=clock, interval_s=10
+        )
+        async with open_console(
+            settings,
+            token=SecretStr(TOKEN),
+            public_url=URL,
+            pool=pool,
+            queues={"inbound": inbound, "outbound": MemoryQueue(name="outbound", clock=clock)},
+            conversations=PostgresConversationRepository(pool=pool),
+            replies=PostgresReplyRepository(pool=pool),
+            owners=owners,
+            accounts=PostgresTwilioAccountRepository(pool=pool, cipher=TokenCipher(KEY)),
+            documents=PostgresDocumentRepository(pool=pool),
+            secrets=PostgresOwnerSecretRepository(pool=pool, cipher=TokenCipher(KEY)),
+            spooled=spooled,
+            channels={"twilio": SimpleNamespace(max_body_chars=40)},  # type: ignore[dict-item]
+            attention=attention,
+            publish=publish,
+            checks={"postgres": well},
+            views=views,
+            window=window,
+            clock=clock,
+            cluster=Cluster(),
+            chat_model=None,
+        ) as parts:
+            app.state.parts = SimpleNamespace(console=parts)
+            transport = httpx.ASGITransport(app=app)
+            async with httpx.AsyncClient(transport=transport, base_url=URL) as http:
+                operators = PostgresOperatorRepository(pool=pool)
+                yield Rig(http, pool, operators, owners, inbound, attention, published)

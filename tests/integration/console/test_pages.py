@@ -1,0 +1,224 @@
+"""The console over a real Postgres: who may come in, who may do what, and what is told."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import SecretStr
+
+from models.console import Role, WebhookCounts
+from models.jobs import DeadReason, NewJob
+from serve_app.store.cipher import TokenCipher
+from serve_app.store.console import PostgresConsoleViews
+from tests.integration.console.benchmark import PAGES
+from tests.integration.console.filling import fill
+from tests.integration.console.rig import (
+    KEY,
+    OURS,
+    PASSWORD,
+    Rig,
+    add_operators,
+    open_rig,
+)
+
+pytestmark = pytest.mark.integration
+
+MESSAGES = 200
+
+
+async def filled(rig: Rig) -> None:
+    token = TokenCipher(KEY).encrypt(SecretStr("token"))
+    await fill(rig.pool, messages=MESSAGES, token=token)
+
+
+async def bury(rig: Rig, number: int, text: str = "payload") -> str:
+    job = NewJob(id=f"job-{number}", conversation="c", payload=text)
+    letter = await rig.inbound.bury(job, DeadReason.PERMANENT, ValueError(text))
+    assert letter is not None
+    return f"inbound/{letter.id}"
+
+
+async def test_every_page_comes_up_empty_and_full(database_url: str) -> None:
+    async with open_rig(database_url) as rig:
+        await rig.sign_in()
+        for page in ("now", "conversations", "dead", "replies", "owners", "activity"):
+            assert (await rig.http.get(f"/console/{page}")).status_code == 200, page
+        await filled(rig)
+        for page in PAGES:
+            assert (await rig.http.get(f"/console/{page}")).status_code == 200, page
+        for page in (
+            "conversations/none",
+            "dead/inbound/1-1",
+            "dead/else/1-1",
+            "replies/x",
+            "owners/x",
+        ):
+            assert (await rig.http.get(f"/console/{page}")).status_code == 404, page
+
+
+async def test_nobody_comes_in_unsigned(database_url: str) -> None:
+    async with open_rig(database_url) as rig:
+        for page in ("now", "conversations/v1", "media/m/0", "dead", "owners/o1"):
+            answer = await rig.http.get(f"/console/{page}")
+            assert answer.headers["location"].startswith("/console/sign-in?next=")
+        posted = await rig.http.post("/console/dead/replay", data={"all": "1"}, headers=OURS)
+        assert posted.status_code == 303
+        part = await rig.http.get("/console/now/figures", headers={"HX-Request": "true"})
+        assert (part.status_code, part.headers["hx-refresh"]) == (401, "true")
+
+
+async def test_wrong_secrets_are_refused_and_then_wait(database_url: str) -> None:
+    async with open_rig(database_url, max_sign_in_failures=3) as rig:
+        await add_operators(rig, Role.VIEW)
+        for name in ("", "view", "nobody"):
+            statuses = [(await rig.sign_in("wrong", name=name)).status_code for _ in range(4)]
+            assert statuses == [403, 403, 403, 429]
+        # The right one has to wait as well: guessing on is worth nothing.
+        assert (await rig.sign_in()).status_code == 429
+        assert (await rig.sign_in(PASSWORD, name="view")).status_code == 429
+
+
+async def test_each_role_does_what_it_may_and_no_more(database_url: str) -> None:
+    forms = {
+        Role.OPERATE: ("dead/replay", "dead/discard", "replies/drop", "conversations/v1/take-over"),
+        Role.ADMINISTER: ("owners/o1/assistant", "owners/o1/preview", "owners/o1/try"),
+    }
+    async with open_rig(database_url) as rig:
+        await filled(rig)
+        await add_operators(rig, *Role)
+        for role in Role:
+            assert (await rig.sign_in(PASSWORD, name=role.value)).status_code == 303
+            page = (await rig.http.get("/console/conversations/v2")).text
+            assert ("Take over" in page) == role.allows(Role.OPERATE)
+            assert ("<textarea" in (await rig.http.get("/console/owners/o1")).text) == (
+                role is Role.ADMINISTER
+            )
+            for needed, paths in forms.items():
+                for path in paths:
+                    refused = (await rig.submit(path)).status_code == 403
+                    assert refused == (not role.allows(needed)), (role, path)
+
+
+async def test_an_operator_who_is_changed_or_removed_is_out(database_url: str) -> None:
+    async with open_rig(database_url) as rig:
+        await add_operators(rig, Role.OPERATE)
+        await rig.sign_in(PASSWORD, name="operate")
+        assert (await rig.http.get("/console/now")).status_code == 200
+        await rig.operators.delete_operator("operate")
+        assert (await rig.http.get("/console/now")).status_code == 303
+
+
+async def test_sessions_end_when_they_are_not_used(database_url: str) -> None:
+    async with open_rig(database_url, idle_minutes=5) as rig:
+        await rig.sign_in()
+        assert (await rig.http.get("/console/activity")).status_code == 200
+        async with rig.pool.connection() as connection:
+            await connection.execute(
+                "UPDATE operator_sessions SET seen_at = now() - interval '6 minutes'"
+            )
+        assert (await rig.http.get("/console/activity")).status_code == 303
+
+
+async def test_a_person_answers_once_however_often_the_form_comes(database_url: str) -> None:
+    async with open_rig(database_url) as rig:
+        await filled(rig)
+        await rig.sign_in()
+        early = await rig.submit("conversations/v1/answer", text="hello", key="k")
+        assert early.status_code == 422
+        await rig.submit("conversations/v1/take-over")
+        long = "We have a table for you on Friday, shall we hold it?"
+        for _ in range(2):
+            assert (
+                await rig.submit("conversations/v1/answer", text=long, key="k")
+            ).status_code == 303
+        # In two parts, as the channel takes 40 characters.
+        assert len(rig.published) == 4
+        assert len(set(rig.published)) == 2
+        async with rig.pool.connection() as connection:
+            bodies = await connection.fetch(
+                "SELECT body FROM replies WHERE purpose = 'person' ORDER BY position"
+            )
+        assert " ".join(row["body"] for row in bodies) == long
+        page = (await rig.http.get("/console/activity")).text
+        assert page.count(">answer<") == 1
+
+
+async def test_dead_letters_are_found_replayed_and_discarded(database_url: str) -> None:
+    async with open_rig(database_url) as rig:
+        await rig.sign_in()
+        first, second, third = [await bury(rig, number, f"text {number}") for number in range(3)]
+        page = (await rig.http.get("/console/dead?q=text+1")).text
+        assert second in page
+        assert first not in page
+        await rig.submit("dead/replay", letter=first)
+        await rig.submit("dead/discard", all="1", q="text 1")
+        left = [f"inbound/{letter.id}" for letter in await rig.inbound.dead()]
+        assert left == [third]
+        page = (await rig.http.get("/console/activity")).text
+        assert f"dead letter {first}" in page
+        assert f"dead letter {second}" in page
+
+
+async def test_what_people_write_is_only_ever_text(database_url: str) -> None:
+    attack = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+    async with open_rig(database_url) as rig:
+        await filled(rig)
+        async with rig.pool.connection() as connection:
+            await connection.execute("UPDATE contacts SET profile_name = $1", attack)
+            await connection.execute("UPDATE owners SET name = $1", attack)
+            await connection.execute(
+                "UPDATE replies SET body = $1, buttons = ARRAY[$1, 'Yes'], error_message = $1",
+                attack,
+            )
+            await connection.execute(
+                "UPDATE messages SET transcript = $1,"
+                " payload = payload || jsonb_build_object('body', $1::text)",
+                attack,
+            )
+        name = await bury(rig, 1, attack)
+        await rig.sign_in()
+        pages = (*PAGES, f"dead/{name}", f"conversations?q={attack}", f"now?notice={attack}")
+        for page in pages:
+            answer = await rig.http.get(f"/console/{page}")
+            assert attack not in answer.text, page
+            assert "<script>" not in answer.text, page
+
+
+async def test_webhooks_are_counted_across_replicas(database_url: str) -> None:
+    async with open_rig(database_url) as rig:
+        views = PostgresConsoleViews(pool=rig.pool)
+        counts = [0] * 14
+        counts[1], counts[6] = 90, 10
+        for replica in ("one", "two"):
+            await views.add_webhooks(replica, WebhookCounts(refused=1, counts=tuple(counts)))
+        found = await views.webhooks(seconds=60)
+        assert (found.total, found.refused) == (200, 2)
+        assert (found.quantile(0.5), found.quantile(0.95)) == (0.0025, 0.1)
+
+
+async def test_figures_are_those_of_the_turns(database_url: str) -> None:
+    async with open_rig(database_url) as rig:
+        await filled(rig)
+        traffic = await PostgresConsoleViews(pool=rig.pool).traffic(seconds=86_400, points=24)
+        # Two days of messages, of which half lie in the last one.
+        assert traffic.turns == pytest.approx(MESSAGES / 2, abs=2)
+        assert traffic.messages == sum(point.messages for point in traffic.points)
+        assert [name for name, _ in traffic.stages][:2] == ["queued", "record"]
+        assert 0 < (traffic.queued.p50 or 0) < (traffic.queued.p99 or 0) < 1
+        assert sum(owner.messages for owner in traffic.owners) == traffic.messages
+        assert sum(count for _, count in traffic.replies) == pytest.approx(MESSAGES / 2, abs=2)
+
+
+async def test_the_list_is_paged_without_gaps(database_url: str) -> None:
+    async with open_rig(database_url) as rig:
+        token = TokenCipher(KEY).encrypt(SecretStr("token"))
+        await fill(rig.pool, messages=230, per_conversation=2, token=token)
+        views = PostgresConsoleViews(pool=rig.pool)
+        seen: list[str] = []
+        after: str | None = None
+        while True:
+            page = await views.conversations(search="", only_people=False, after=after, limit=40)
+            seen += [line.id for line in page.lines]
+            after = page.after
+            if after is None:
+                break
+        assert seen == [f"v{number}" for number in range(1, 116)]
