@@ -62,6 +62,7 @@ class Courier:
     def _advance(self, message: SimMessage, statuses: list[str]) -> None:
         position = statuses.index(message.status) + 1 if message.status in statuses else 0
         message.status = statuses[min(position, len(statuses) - 1)]
+        message.ended = message.status == statuses[-1]
         message.updated = now()
         if message.status == "failed":
             message.error_code = _WINDOW_CLOSED

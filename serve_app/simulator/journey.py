@@ -16,6 +16,9 @@ from serve_app.simulator.state import SimMessage, SimulatorState
 from serve_app.simulator.webhooks import WebhookPoster
 
 
+_NEVER_SENT = {"failed", "canceled", "parked"}
+
+
 class Service:
     """Asks the service, by requests that are signed as webhooks are."""
 
@@ -62,10 +65,12 @@ async def journey(
         start = accepted + float(timing["started_s"])
         steps.append(_step(timing["step"], "", zero, start, start + float(timing["seconds"])))
     replies: list[dict[str, Any]] = []
+    ended: list[bool] = []
     for reply in cast(list[dict[str, Any]], told.get("replies") or []):
         sent = state.get(str(reply.get("provider_message_id") or ""))
         marks = [] if sent is None else [_mark(name, zero, at) for name, at in sent.trail]
         replies.append({"status": reply["status"], "body": reply["body"][:120], "marks": marks})
+        ended.append(reply["status"] in _NEVER_SENT or (sent is not None and sent.ended))
     steps.sort(key=lambda step: (step["at_ms"], step["ms"] or 0.0))
     return {
         "message_sid": message.sid,
@@ -78,21 +83,8 @@ async def journey(
         "steps": steps,
         "replies": replies,
         "known": bool(told),
-        "done": _is_done(told, replies),
+        "done": told.get("state") == "dead" or bool(told.get("turn_id") and all(ended)),
     }
-
-
-def _is_done(told: Mapping[str, Any], replies: list[dict[str, Any]]) -> bool:
-    if told.get("state") == "dead":
-        return True
-    if not told.get("turn_id"):
-        return False
-    ends = {"delivered", "read", "failed", "undelivered"}
-    return all(
-        reply["status"] in {"failed", "canceled", "parked"}
-        or any(mark["name"] in ends for mark in reply["marks"])
-        for reply in replies
-    )
 
 
 def _step(

@@ -67,6 +67,8 @@ class SimMessage:
     fetched_at: list[float] = field(default_factory=list[float])
     trail: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
     """Of an outbound message: its states and when it reached them."""
+    ended: bool = False
+    """Of an outbound message: nothing more becomes of it."""
 
     @property
     def contact(self) -> str:

@@ -52,6 +52,7 @@ class CloudCourier:
         for reached, status, delay in zip(statuses, order, delays, strict=False):
             await asyncio.sleep(delay)
             message.status = reached
+            message.ended = reached == statuses[-1]
             message.updated = now()
             if reached == "failed":
                 message.error_code = _WINDOW_CLOSED

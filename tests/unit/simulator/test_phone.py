@@ -97,23 +97,23 @@ async def test_a_way_joins_what_both_sides_saw():
     reply.trail = [("queued", 1000.5), ("sent", 1000.6), ("delivered", 1000.7)]
     state.add(reply)
     reply.trail = reply.trail[:3]
-    found = await journey(
-        message,
-        state=state,
-        service=Told(  # type: ignore[arg-type]
-            state="done",
-            turn_id="t",
-            received_at="1970-01-01T00:16:40.002+00:00",
-            timings=[{"step": "answer", "started_s": 0.3, "seconds": 0.1}],
-            replies=[{"status": "sent", "body": "hello", "provider_message_id": "SM2"}],
-        ),
+    service = Told(
+        state="done",
+        turn_id="t",
+        received_at="1970-01-01T00:16:40.002+00:00",
+        timings=[{"step": "answer", "started_s": 0.3, "seconds": 0.1}],
+        replies=[{"status": "sent", "body": "hello", "provider_message_id": "SM2"}],
     )
+    found = await journey(message, state=state, service=service)  # type: ignore[arg-type]
     assert [(s["name"], s["at_ms"], s["ms"]) for s in found["steps"]] == [
         ("webhook", 0.0, 4.0),
         ("answer", 302.0, 100.0),
     ]
     marks = {mark["name"]: mark["at_ms"] for mark in found["replies"][0]["marks"]}
     assert marks == {"queued": 500.0, "sent": 600.0, "delivered": 700.0}
+    assert not found["done"], "it may still be read"
+    reply.ended = True
+    found = await journey(message, state=state, service=service)  # type: ignore[arg-type]
     assert found["done"]
 
 
