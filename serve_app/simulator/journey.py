@@ -15,7 +15,6 @@ from serve_app.simulator.settings import SimulatorSettings
 from serve_app.simulator.state import SimMessage, SimulatorState
 from serve_app.simulator.webhooks import WebhookPoster
 
-
 _NEVER_SENT = {"failed", "canceled", "parked"}
 
 
