@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
+from hypothesis.errors import Flaky
 from redis.asyncio import Redis
 
 from models.jobs import Claim, NewJob
@@ -18,7 +19,7 @@ from serve_app.settings import QueueSettings
 from tests.faults.campaign import Context, Outcome, Row
 from tests.faults.scoring import percentile
 from tests.faults.traffic import BUSINESS
-from tests.integration.queue.test_model import explore
+from tests.integration.queue.test_model import TO_EXPLORE, explore, server_to_explore
 
 AT_ONCE = 200
 OTHER = "whatsapp:+14155550888"
@@ -198,13 +199,27 @@ async def big_neighbour(context: Context) -> Outcome:
 
 
 async def state_machine(context: Context) -> Outcome:
-    examples, steps = context.size(small=(15, 30), full=(2_000, 50))
+    """On Valkey; in full also, with fewer examples, on every Redis there is and in cluster mode."""
+    examples, steps = context.size(small=(10, 30), full=(2_000, 50))
+    others = context.size(small=0, full=300)
+    sizes = {name: examples if name == "valkey" else others for name in TO_EXPLORE}
+    told = ", ".join(f"{size:,} on {name}" for name, size in sizes.items() if size)
+    outcome = Outcome(f"{steps} steps of a hypothesis state machine: {told}")
 
-    outcome = Outcome(f"{examples} x {steps} steps of a hypothesis state machine")
-    try:
-        await asyncio.to_thread(explore, context.servers.valkey.url, examples=examples, steps=steps)
-    except AssertionError as error:
-        outcome.failures.append(f"an invariant broke: {error}")
+    def run(name: str, size: int) -> None:
+        folder = context.folder / name.replace(" ", "-")
+        folder.mkdir()
+        with server_to_explore(name, folder) as url:
+            explore(url, examples=size, steps=steps, chance=context.seed)
+
+    for name, size in sizes.items():
+        if size:
+            began = time.monotonic()
+            try:
+                await asyncio.to_thread(run, name, size)
+            except (AssertionError, Flaky) as error:
+                outcome.failures.append(f"{name}: an invariant broke: {error!r}")
+            outcome.figures[f"seconds on {name}"] = round(time.monotonic() - began)
     return outcome
 
 
