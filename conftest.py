@@ -14,12 +14,44 @@ pytest_plugins = [
 ]
 
 _FLOORS = ["unit", "contract", "integration", "e2e", "faults"]
+_SLOW = ["demo", "tasks", "engines", "chain", "queue", "outages"]
+"""Folders of `integration` whose tests take longest."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The quick ones first: what is broken below needn't wait for the product to start."""
-    items.sort(key=lambda item: _FLOORS.index(_floor(item)))
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not hasattr(config, "workerinput"):
+        # What is broken below needn't wait for the product to start.
+        items.sort(key=_floor)
+        return
+    # Side by side the slow ones begin, so that none of them is the last to end.
+    items.sort(key=_slowness, reverse=True)
+    for item in items:
+        if _floor(item) >= _FLOORS.index("e2e"):
+            # Read by `--dist loadgroup`: who shares the product must run in the process that has it.
+            group = "the product" if _needs_product(item) else "servers of its own"
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
-def _floor(item: pytest.Item) -> str:
-    return item.path.relative_to(item.config.rootpath).parts[1]
+def _floor(item: pytest.Item) -> int:
+    return _FLOORS.index(_parts(item)[0])
+
+
+def _slowness(item: pytest.Item) -> tuple[int, int]:
+    floor, folder = _floor(item), _parts(item)[1]
+    if _needs_product(item):
+        # What breaks parts of it comes last.
+        return len(_FLOORS), -floor
+    return floor, len(_SLOW) - _SLOW.index(folder) if folder in _SLOW else 0
+
+
+def _needs_product(item: pytest.Item) -> bool:
+    row = item.callspec.params.get("row") if hasattr(item, "callspec") else None
+    if row is not None:
+        return row.ray and not row.own_product
+    return "product" in getattr(item, "fixturenames", ())
+
+
+def _parts(item: pytest.Item) -> tuple[str, ...]:
+    """Below `tests`."""
+    return item.path.relative_to(item.config.rootpath).parts[1:]

@@ -18,6 +18,8 @@ _PARTS = ("unit", "contract", "integration")
 _PRODUCT = ("e2e", "faults")
 _AT_ONCE = 4
 """Processes, each with stores of its own."""
+_LANES = 2
+"""One has the product, the other what starts servers of its own: mostly both wait."""
 
 
 def test(
@@ -56,14 +58,15 @@ def test(
 
 
 def _pytests(arguments: list[str]) -> dict[str, list[str]]:
-    """Every test: those that start the product have the machine to themselves."""
+    """Every test; what starts the product comes after the tests of its parts."""
     pytest = [sys.executable, "-m", "pytest"]
     if arguments:
         return {"pytest": [*pytest, *arguments]}
     side_by_side = ["-n", "auto", "--maxprocesses", str(_AT_ONCE), "--dist", "worksteal"]
+    lanes = ["-n", str(_LANES), "--dist", "loadgroup"]
     return {
         "pytest parts": [*pytest, *side_by_side, *(f"tests/{floor}" for floor in _PARTS)],
-        "pytest product": [*pytest, *(f"tests/{floor}" for floor in _PRODUCT)],
+        "pytest product": [*pytest, *lanes, *(f"tests/{floor}" for floor in _PRODUCT)],
     }
 
 

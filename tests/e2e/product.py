@@ -22,11 +22,15 @@ from serve_app.settings import PROJECT_ROOT
 
 NOTES = PROJECT_ROOT / "demo" / "voice-notes"
 NUMBER = "whatsapp:+15550142700"
+_LANES, _PORTS_OF_A_LANE = 2, 4_000
 
 
 def free_port_block() -> int:
-    """A port with room for the others that are derived from it."""
-    for port in range(21_000, 28_000, 1_000):
+    """A port with room for the others that are derived from it; of tests that run side by side, each
+    process has a range of its own."""
+    lane = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _LANES
+    first = 21_000 + lane * _PORTS_OF_A_LANE
+    for port in range(first, first + _PORTS_OF_A_LANE, 1_000):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
                 return port

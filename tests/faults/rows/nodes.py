@@ -181,6 +181,7 @@ ROWS = (
         MUST,
         node_killed,
         ray=True,
+        own_product=True,
         only_full=True,
     ),
 )
