@@ -98,6 +98,9 @@ class Reconciler:
         return missing
 
     async def _publish(self, message: InboundMessage, account: TwilioAccount) -> bool:
+        # The list tells no external id, and who has one isn't somebody else for that.
+        key = await self._conversations.known_as(message)
+        message = message.model_copy(update={"contact_key": key})
         job = NewJob(
             id=message.job_id,
             conversation=message.conversation_key,

@@ -34,6 +34,11 @@ class ConversationRepository(Protocol):
         """
         ...
 
+    async def known_as(self, message: InboundMessage) -> str:
+        """By which key its contact is known. It is the message's own, unless the message tells only an
+        address and a contact of that business is known by an external id and has this address."""
+        ...
+
     async def save_transcript(
         self, message_id: str, *, text: str, language: str | None, audio_seconds: float
     ) -> None: ...
@@ -86,7 +91,8 @@ class ContactRepository(Protocol):
     """Everything that is kept of a contact, and for how long."""
 
     async def find(self, which: str, *, owner_id: str | None = None) -> list[Contact]:
-        """By number, address, key or id; with every owner unless one is given."""
+        """By number, however a channel writes it, by address, key or id; with every owner unless one is
+        given."""
         ...
 
     async def conversation_keys(self, contact_id: str) -> list[str]: ...

@@ -114,7 +114,10 @@ class ConsentRepository(Protocol):
 
     async def apply(self, message: InboundMessage, *, stop: bool) -> ConsentChange | None:
         """The contact stops messages, or wants them again: from now on `mark_sending` says so. None if no
-        account is stored for the number that was written to."""
+        account is stored for the number that was written to.
+
+        Who was known by the address is from then on known by the external id that the message brings. A
+        stop holds for every contact of the business with that address."""
         ...
 
     async def refused(self, reply_id: str, *, at: datetime) -> bool:

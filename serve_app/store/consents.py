@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 from models.conversations import ConsentChange
 from models.messages import InboundMessage
 from serve_app.store.accounts import owner_of
+from serve_app.store.external_ids import adopt_external_id
 from serve_app.store.pool import Connection, StorePool
 from serve_app.store.values import text
 
@@ -25,7 +27,9 @@ class PostgresConsentRepository:
             )
             if owner_id is None:
                 return None
-            # The contact's row is what a reply about to be sent, and another consent, wait for.
+            # Rows of contacts are what a reply about to be sent, and another consent, wait for.
+            others = await _others_at(connection, message, owner_id)
+            await adopt_external_id(connection, message, owner_id)
             contact_id = await connection.fetchval(
                 """
                 INSERT INTO contacts (owner_id, channel, key, address) VALUES ($1, $2, $3, $4)
@@ -37,14 +41,20 @@ class PostgresConsentRepository:
                 text(message.contact_key),
                 text(message.sender),
             )
-            changed = await _take_down(
+            take_down = partial(
+                _take_down,
                 connection,
-                contact_id,
                 message_id=text(message.message_id),
                 stop=stop,
                 source="provider" if message.opt_out_type else "keyword",
                 at=message.received_at,
             )
+            changed = await take_down(contact_id)
+            if stop:
+                # Whoever else was known by this address: what is sent to them comes to the same phone.
+                for other in others:
+                    if other != contact_id:
+                        await take_down(other)
         return ConsentChange(contact_id=contact_id, changed=changed)
 
     async def refused(self, reply_id: str, *, at: datetime) -> bool:
@@ -76,6 +86,20 @@ class PostgresConsentRepository:
                 """,
                 text(contact_id),
             )
+
+
+async def _others_at(connection: Connection, message: InboundMessage, owner_id: str) -> list[str]:
+    """Contacts with the address that a message came from, locked in one order."""
+    rows = await connection.fetch(
+        """
+        SELECT id FROM contacts WHERE owner_id = $1 AND channel = $2 AND address = $3
+        ORDER BY id FOR NO KEY UPDATE
+        """,
+        owner_id,
+        message.channel,
+        text(message.sender),
+    )
+    return [row["id"] for row in rows]
 
 
 async def _take_down(

@@ -21,6 +21,8 @@ from models.errors import PermanentError
 from models.inference import ToolCall
 from models.messages import InboundMessage
 from serve_app.ports import Clock
+from serve_app.store.accounts import owner_of
+from serve_app.store.external_ids import adopt_external_id, known_as
 from serve_app.store.pool import Connection, StorePool
 from serve_app.store.replies import replies_of
 from serve_app.store.turns import LostRaceError, write_turn
@@ -41,7 +43,7 @@ class PostgresConversationRepository:
             raise PermanentError("messages of exactly one conversation can be recorded together")
         latest = messages[-1]
         async with self._pool.transaction() as connection:
-            await _adopt_external_id(connection, latest, owner_id)
+            await adopt_external_id(connection, latest, owner_id)
             contact = await _save_contact(connection, latest, messages, owner_id)
             row = await connection.fetchrow(
                 """
@@ -76,6 +78,18 @@ class PostgresConversationRepository:
             last_inbound_at=row["last_inbound_at"],
         )
         return conversation, stored
+
+    async def known_as(self, message: InboundMessage) -> str:
+        async with self._pool.connection() as connection:
+            owner_id = await owner_of(
+                connection,
+                account_sid=message.account_id,
+                address=message.recipient,
+                messaging_service_sid=message.messaging_service_id,
+            )
+            if owner_id is None:
+                return message.contact_key
+            return await known_as(connection, message, owner_id)
 
     async def save_transcript(
         self, message_id: str, *, text: str, language: str | None, audio_seconds: float
@@ -253,36 +267,6 @@ class PostgresConversationRepository:
             turn_id=turn_id,
             timings=tuple(StepTiming(**timing) for timing in row["timings"] or ()),
             replies=tuple(replies),
-        )
-
-
-async def _adopt_external_id(connection: Connection, latest: InboundMessage, owner_id: str) -> None:
-    """Who was known by the address keeps conversations, history and language once the provider begins to
-    tell an id that outlives the address."""
-    if latest.contact_key == latest.sender:
-        return
-    contact_id = await connection.fetchval(
-        """
-        UPDATE contacts SET key = $4, updated_at = now()
-        WHERE owner_id = $1 AND channel = $2 AND key = $3
-            AND NOT EXISTS (SELECT FROM contacts WHERE owner_id = $1 AND channel = $2 AND key = $4)
-        RETURNING id
-        """,
-        owner_id,
-        latest.channel,
-        text(latest.sender),
-        text(latest.contact_key),
-    )
-    if contact_id is not None:
-        await connection.execute(
-            """
-            UPDATE conversations SET updated_at = now(),
-                key = left(key, length(key) - length($2::text)) || $3::text
-            WHERE contact_id = $1 AND right(key, length($2::text)) = $2::text
-            """,
-            contact_id,
-            text(latest.sender),
-            text(latest.contact_key),
         )
 
 

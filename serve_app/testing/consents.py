@@ -7,6 +7,7 @@ from datetime import datetime
 
 from models.conversations import ConsentChange, Contact, ReplyStatus
 from models.messages import InboundMessage
+from serve_app.testing.external_ids import adopt_external_id, contacts_at
 from serve_app.testing.owners import MemoryTwilioAccountRepository
 from serve_app.testing.tables import StoredConsent, Tables, contact_key
 
@@ -24,18 +25,22 @@ class MemoryConsentRepository:
         )
         if account is None:
             return None
+        others = contacts_at(self._tables, message, account.owner_id)
+        adopt_external_id(self._tables, message, account.owner_id)
         key = (account.owner_id, message.channel, message.contact_key)
-        contact = self._tables.contacts.setdefault(
-            key,
-            Contact(
-                id=f"contact-of-{message.job_id}",
-                owner_id=account.owner_id,
-                channel=message.channel,
-                key=message.contact_key,
-                address=message.sender,
-            ),
+        contact = self._tables.contacts.get(key) or Contact(
+            id=f"contact-of-{message.job_id}",
+            owner_id=account.owner_id,
+            channel=message.channel,
+            key=message.contact_key,
+            address=message.sender,
         )
+        contact = contact.model_copy(update={"address": message.sender})
+        self._tables.contacts[key] = contact
         changed = self._take_down(contact, message.message_id, stop=stop, at=message.received_at)
+        for other in others:
+            if stop and other.id != contact.id:
+                self._take_down(other, message.message_id, stop=True, at=message.received_at)
         return ConsentChange(contact_id=contact.id, changed=changed)
 
     async def refused(self, reply_id: str, *, at: datetime) -> bool:

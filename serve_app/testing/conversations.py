@@ -23,6 +23,8 @@ from models.conversations import (
 from models.errors import PermanentError, RetryableError
 from models.messages import InboundMessage
 from serve_app.store.silence import obstacle, silenced
+from serve_app.testing.external_ids import adopt_external_id, contacts_at
+from serve_app.testing.owners import MemoryTwilioAccountRepository
 from serve_app.testing.tables import (
     StoredNote,
     StoredReply,
@@ -49,7 +51,7 @@ class MemoryConversationRepository:
         if len({message.conversation_key for message in messages}) != 1:
             raise PermanentError("messages of exactly one conversation can be recorded together")
         latest = messages[-1]
-        self._adopt_external_id(latest, owner_id)
+        adopt_external_id(tables, latest, owner_id)
         contact = self._contact(messages, owner_id)
         key = (owner_id, account.id, latest.conversation_key)
         conversation_id = tables.keys.setdefault(key, f"conversation-{next(self._ids)}")
@@ -74,20 +76,6 @@ class MemoryConversationRepository:
         ids = dict.fromkeys(message.job_id for message in messages)
         return conversation, [tables.messages[job_id] for job_id in ids]
 
-    def _adopt_external_id(self, latest: InboundMessage, owner_id: str) -> None:
-        tables = self._tables
-        new = (owner_id, latest.channel, latest.contact_key)
-        known = tables.contacts.get((owner_id, latest.channel, latest.sender))
-        if latest.contact_key == latest.sender or known is None or new in tables.contacts:
-            return
-        del tables.contacts[owner_id, latest.channel, latest.sender]
-        tables.contacts[new] = known.model_copy(update={"key": latest.contact_key})
-        for key, conversation_id in list(tables.keys.items()):
-            if tables.conversations[conversation_id].contact.id == known.id:
-                del tables.keys[key]
-                renamed = key[2].removesuffix(latest.sender) + latest.contact_key
-                tables.keys[key[0], key[1], renamed] = conversation_id
-
     def _contact(self, messages: Sequence[InboundMessage], owner_id: str) -> Contact:
         latest = messages[-1]
         key = (owner_id, latest.channel, latest.contact_key)
@@ -106,8 +94,23 @@ class MemoryConversationRepository:
             timezone=known.timezone if known else None,
             opted_out_at=known.opted_out_at if known else None,
         )
+        # Who was heard of last comes last.
+        self._tables.contacts.pop(key, None)
         self._tables.contacts[key] = contact
         return contact
+
+    async def known_as(self, message: InboundMessage) -> str:
+        account = await MemoryTwilioAccountRepository(self._tables).find(
+            account_sid=message.account_id,
+            address=message.recipient,
+            messaging_service_sid=message.messaging_service_id,
+        )
+        if account is None or message.contact_key != message.sender:
+            return message.contact_key
+        found = contacts_at(self._tables, message, account.owner_id)
+        opted_out = [contact for contact in found if contact.opted_out_at is not None]
+        latest = next(reversed(opted_out or found), None)
+        return message.contact_key if latest is None else latest.key
 
     async def save_transcript(
         self, message_id: str, *, text: str, language: str | None, audio_seconds: float

@@ -9,15 +9,21 @@ from typing import Any
 from models.conversations import NewReply, ReplyPurpose, ReplyStatus
 from serve_app.store.reply_states import OPTED_OUT
 from tests.contract.store_samples import (
+    CONTACT,
     RECEIVED,
     Store,
     a_message,
     a_turn,
+    an_account,
 )
 
 
 def said(number: int, **fields: Any) -> Any:
     return a_message(f"SMc{number}", received_at=RECEIVED + timedelta(seconds=number), **fields)
+
+
+async def record(store: Store, message: Any) -> Any:
+    return await store.conversations.record([message], owner_id="o1", account=an_account(id="a-o1"))
 
 
 async def status(store: Store, reply_id: str = "reply") -> tuple[ReplyStatus, str | None]:
@@ -79,6 +85,59 @@ async def test_before_the_first_message_is_on_record(store: Store) -> None:
     stranger = {"sender": "whatsapp:+34600000099", "contact_key": "whatsapp:+34600000099"}
     assert await store.consents.apply(said(1, **stranger), stop=True) is not None
     assert await store.consents.apply(said(2, recipient="whatsapp:+1999"), stop=True) is None
+
+
+async def test_a_stop_that_brings_an_external_id_is_of_the_person_known_by_the_number(
+    store: Store,
+) -> None:
+    await store.reply()
+    change = await store.consents.apply(said(1, contact_key="US.1"), stop=True)
+    assert change is not None
+    assert change.changed
+    assert await store.replies.mark_sending("reply") is None
+    conversation, _ = await record(store, said(1, contact_key="US.1"))
+    reply = await store.replies.get("reply")
+    assert reply is not None
+    assert (conversation.id, conversation.contact.id) == (reply.conversation_id, change.contact_id)
+    assert conversation.contact.opted_out_at is not None
+
+
+async def test_a_stop_holds_for_whoever_is_known_by_the_same_address(store: Store) -> None:
+    await store.reply()
+    by_id, _ = await record(store, said(1, contact_key="US.1", sender="whatsapp:US.1"))
+    change = await store.consents.apply(said(2, contact_key="US.1"), stop=True)
+    assert change is not None
+    assert change.contact_id == by_id.contact.id
+    assert await store.replies.mark_sending("reply") is None
+    assert await status(store) == (ReplyStatus.CANCELED, OPTED_OUT)
+    back = await store.consents.apply(said(3, contact_key="US.1"), stop=False)
+    assert back is not None
+    assert back.changed
+    by_number, _ = await record(store, said(4))
+    assert by_number.contact.opted_out_at is not None, "it isn't known who that is"
+
+
+async def test_a_message_that_tells_only_the_address_is_of_who_has_it(store: Store) -> None:
+    await store.begin()
+    assert await store.conversations.known_as(said(1, recipient="whatsapp:+1999")) == CONTACT
+    stranger = said(1, sender="whatsapp:+34600000099", contact_key="whatsapp:+34600000099")
+    assert await store.conversations.known_as(stranger) == "whatsapp:+34600000099"
+    await record(store, said(1, contact_key="US.1"))
+    assert await store.conversations.known_as(said(2)) == "US.1"
+    await record(store, said(3, contact_key="US.2"))
+    assert await store.conversations.known_as(said(4)) == "US.2", "the number has changed hands"
+    assert await store.conversations.known_as(said(4, contact_key="US.3")) == "US.3"
+    elsewhere = said(5, contact_key="US.1", sender="whatsapp:US.1")
+    await store.consents.apply(elsewhere, stop=True)
+    assert await store.conversations.known_as(said(6)) == "US.2", "US.1 has another address now"
+
+
+async def test_of_several_with_an_address_one_who_has_opted_out_comes_first(store: Store) -> None:
+    await store.begin()
+    await record(store, said(1, contact_key="US.1"))
+    await store.consents.apply(said(2, contact_key="US.1"), stop=True)
+    await record(store, said(3, contact_key="US.2"))
+    assert await store.conversations.known_as(said(4)) == "US.1"
 
 
 async def test_a_start_of_somebody_who_had_not_stopped(store: Store) -> None:

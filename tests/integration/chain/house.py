@@ -90,9 +90,15 @@ class House:
     transcriber: FixedTranscriber
 
     async def write(
-        self, body: str = "Hello", *, of: int = 1, voice: bytes | None = None, copies: int = 1
+        self,
+        body: str = "Hello",
+        *,
+        of: int = 1,
+        voice: bytes | None = None,
+        copies: int = 1,
+        **more: object,
     ) -> str:
-        """A contact writes; the provider's id of the message."""
+        """A contact writes; the provider's id of the message. `more` is what else the simulator is told."""
         media = [{"content_base64": base64.b64encode(voice).decode()}] if voice else []
         answer = await self.simulator.post(
             "/simulator/messages",
@@ -102,6 +108,7 @@ class House:
                 "body": body,
                 "media": media,
                 "copies": copies,
+                **more,
             },
         )
         answer.raise_for_status()
@@ -181,6 +188,19 @@ class House:
             finally:
                 await parts.consumer.drain()
                 await end_tasks([work])
+
+
+class HeldModel(ScriptedChatModel):
+    """Thinks until it is told to go on."""
+
+    def __init__(self, *script: Any, **options: Any) -> None:
+        super().__init__(*script, **options)
+        self.thinking, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def chat(self, request: ChatRequest) -> Any:
+        self.thinking.set()
+        await self.go_on.wait()
+        return await super().chat(request)
 
 
 async def die(consumer: Consumer) -> None:

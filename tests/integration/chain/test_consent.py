@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
 from models.conversations import ReplyStatus
-from models.inference import ChatRequest
 from models.messages import OutboundMessage, SentMessage
 from serve_app.channels.twilio.channel import TwilioChannel
 from serve_app.conversation.catalogue import TextCatalogue
 from serve_app.testing.engines import ScriptedChatModel
-from tests.integration.chain.house import House, Open, contact
+from tests.integration.chain.command_line import recado
+from tests.integration.chain.house import HeldModel, House, Open, contact
 
 pytestmark = pytest.mark.integration
 
@@ -76,19 +77,12 @@ async def test_two_hundred_opt_outs_against_replies_without_one_message_after_st
 
 
 async def test_stop_while_the_model_thinks_start_and_an_answer(house: Open) -> None:
-    thinking, go_on = asyncio.Event(), asyncio.Event()
-
-    class Slow(ScriptedChatModel):
-        async def chat(self, request: ChatRequest) -> Any:
-            thinking.set()
-            await go_on.wait()
-            return await super().chat(request)
-
-    async with house(chat=Slow(lambda _: "An answer")) as at:
+    model = HeldModel(lambda _: "An answer")
+    async with house(chat=model) as at:
         await at.write("Hello")
-        await asyncio.wait_for(thinking.wait(), 20)
+        await asyncio.wait_for(model.thinking.wait(), 20)
         await at.write("Stop.")
-        go_on.set()
+        model.go_on.set()
         assert await at.received() == [confirmation()]
         await at.settle()
         await at.write("Hello?")
@@ -98,6 +92,46 @@ async def test_stop_while_the_model_thinks_start_and_an_answer(house: Open) -> N
         await at.received(at_least=2)
         await at.write("And now?")
         assert (await at.received(at_least=3))[2] == "An answer"
+
+
+async def test_a_stop_with_which_the_contact_gets_an_external_id(house: Open) -> None:
+    """Known by the number so far, and being answered: it is one person, who wants nothing more."""
+    model = HeldModel(lambda _: "An answer")
+    async with house(chat=model) as at:
+        await at.write("Hello")
+        await asyncio.wait_for(model.thinking.wait(), 20)
+        await at.write("STOP", user_id="US.1349120865530274")
+        model.go_on.set()
+        assert await at.received() == [confirmation()]
+        await at.settle()
+        await at.write("Hello?", user_id="US.1349120865530274")
+        await at.settle()
+        assert await at.received() == [confirmation()]
+        (person,) = await at.stores.contacts.find(contact())
+        assert person.key == "US.1349120865530274"
+
+
+async def test_a_message_that_is_found_in_the_list_is_of_who_has_opted_out(
+    house: Open, tmp_path: Path
+) -> None:
+    """The list tells the number only, and the contact is known by an external id."""
+    known = {"user_id": "US.1349120865530274"}
+    async with house(staffed=False) as at:
+        async with at.worker(), at.sender():
+            await at.write("Hello", **known)
+            await at.received()
+            await at.write("STOP", **known)
+            await at.received(at_least=2)
+            await at.settle()
+        await at.write("Anybody?", **known)
+        await at.stores.redis.delete(*await at.stores.redis.keys(f"{at.settings.queue.prefix}*"))
+        result = await recado(at, tmp_path, "reconcile", "--since", "1h")
+        assert result.exit_code == 0, result.output
+        assert (await at.stores.inbound.backlog()).delayed == 1
+        async with at.worker(), at.sender():
+            await at.settle()
+            assert (await at.received(at_least=2))[1:] == [confirmation()]
+        assert len(await at.stores.contacts.find(contact())) == 1
 
 
 async def test_twilio_says_that_the_contact_has_opted_out(house: Open) -> None:

@@ -5,23 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import sys
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from io import StringIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import yaml
 
 from models.conversations import Reply, ReplyStatus
-from models.errors import RecadoError
 from serve_app.bootstrap import open_delivery_tools, read_environment
-from serve_app.cli.app import app
-from serve_app.cli.terminal import console
 from tests.fixtures.proxy import open_proxy
+from tests.integration.chain.command_line import recado
 from tests.integration.chain.house import BUSINESS, House, contact, open_house, until
 
 pytestmark = pytest.mark.integration
@@ -46,38 +40,6 @@ def house(
         )
 
     return opened
-
-
-@pytest.fixture(autouse=True)
-def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console, "width", 300)
-
-
-@dataclass
-class Result:
-    output: str
-    exception: BaseException | None
-
-    @property
-    def exit_code(self) -> int:
-        return int(self.exception is not None)
-
-
-async def recado(at: House, folder: Path, *arguments: str) -> Result:
-    """Runs the command on this house's configuration, in a thread: it has an event loop of its own."""
-    config = folder / "config.yaml"
-    args = at.settings.model_dump(mode="json", exclude_unset=True)
-    application = {"name": "recado", "import_path": "serve_app.app:build", "args": args}
-    config.write_text(yaml.safe_dump({"applications": [application]}))
-    printed = StringIO()
-    console.file = printed
-    try:
-        await asyncio.to_thread(app, [*arguments, "--config", str(config)], standalone_mode=False)
-    except RecadoError as error:
-        return Result(printed.getvalue(), error)
-    finally:
-        console.file = sys.stdout
-    return Result(printed.getvalue(), None)
 
 
 async def lose(at: House, body: str, *, of: int, voice: bool = False) -> None:

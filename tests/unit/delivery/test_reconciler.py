@@ -53,6 +53,16 @@ async def test_what_never_arrived_is_published_in_order(office: Office) -> None:
     assert await office.reconcile() == Reconciled(ACCOUNT_SID, 3, 0, 0)
 
 
+async def test_it_is_from_the_contact_who_is_known_by_an_external_id(office: Office) -> None:
+    known = message(1, contact_key="US.1")
+    await office.desk.store.conversations.record([known], owner_id="owner-1", account=account())
+    office.desk.channel.received.append(message(2))
+    await office.reconcile()
+    (published,) = await office.jobs()
+    assert published.contact_key == "US.1"
+    assert published.conversation_key == known.conversation_key
+
+
 async def test_a_dry_run_changes_nothing(office: Office) -> None:
     office.desk.channel.received.append(message(1))
     assert await office.reconcile(dry_run=True) == Reconciled(ACCOUNT_SID, 1, 1, 0)
