@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -18,11 +18,16 @@ from serve_app.cli.context import (
 )
 from serve_app.cli.terminal import console
 
+if TYPE_CHECKING:
+    from serve_app.bootstrap import Stores
+
 app = typer.Typer(help="Conversations that a person has taken over.", no_args_is_help=True)
 
 WhichArgument = Annotated[
     str,
-    typer.Argument(help="The contact's address or the conversation's id, as `list` shows them."),
+    typer.Argument(
+        help="The contact's number or address, or the conversation's id, as `list` shows them."
+    ),
 ]
 
 
@@ -83,20 +88,23 @@ async def _take(context: CliContext, which: str) -> int:
     from serve_app.bootstrap import open_stores
 
     async with open_stores(context.settings, context.environment) as stores:
-        contacts = await stores.contacts.find(which)
-        found = [each for c in contacts for each in await stores.contacts.conversation_ids(c.id)]
-        for conversation_id in found or [which]:
-            if not await stores.conversations.set_human(conversation_id, human=True):
-                return 0
-        return len(found) or 1
+        found = await _ids_of(stores, which)
+        return sum([await stores.conversations.set_human(each, human=True) for each in found])
 
 
 async def _give_back(context: CliContext, which: str) -> int:
     from serve_app.bootstrap import open_stores
 
     async with open_stores(context.settings, context.environment) as stores:
-        taken = await stores.conversations.with_people(limit=100_000)
-        found = [c.id for c in taken if which in (c.id, c.contact.address, c.contact.key)]
-        for conversation_id in found:
-            await stores.conversations.set_human(conversation_id, human=False)
-        return len(found)
+        conversations = stores.conversations
+        taken = [
+            each for each in await _ids_of(stores, which) if await conversations.is_human(each)
+        ]
+        return sum([await conversations.set_human(each, human=False) for each in taken])
+
+
+async def _ids_of(stores: Stores, which: str) -> list[str]:
+    """The conversations of whoever has that number, or the one with that id."""
+    contacts = await stores.contacts.find(which)
+    found = [each for c in contacts for each in await stores.contacts.conversation_ids(c.id)]
+    return found or [which]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from models.conversations import Contact
+from serve_app.store.addresses import ways_of_writing
 from serve_app.store.pool import Connection, StorePool
 from serve_app.store.values import text
 
@@ -30,7 +31,7 @@ class PostgresContactRepository:
                     AND ($3::text IS NULL OR owner_id = $3)
                 ORDER BY owner_id, channel, id
                 """,  # noqa: S608 - a constant of this file
-                [text(which), f"whatsapp:{text(which)}"],
+                [text(way) for way in ways_of_writing(which)],
                 text(which),
                 text(owner_id),
             )

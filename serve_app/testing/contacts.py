@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from models.conversations import Contact, Conversation
+from serve_app.store.addresses import ways_of_writing
 from serve_app.testing.tables import Tables
 
 K = TypeVar("K")
@@ -23,7 +24,7 @@ class MemoryContactRepository:
 
     async def find(self, which: str, *, owner_id: str | None = None) -> list[Contact]:
         await asyncio.sleep(0)
-        names = {which, f"whatsapp:{which}"}
+        names = ways_of_writing(which)
         found = [
             contact
             for contact in self._tables.contacts.values()

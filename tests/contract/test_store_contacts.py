@@ -64,6 +64,22 @@ async def test_an_external_id_known_already_adopts_nobody(store: Store) -> None:
     assert by_number.id != with_id.id
 
 
+@pytest.mark.parametrize("which", ["+34600000001", "whatsapp:+34600000001", "34600000001"])
+async def test_a_number_finds_its_contacts_of_every_channel(store: Store, which: str) -> None:
+    for number, address in enumerate((CONTACT, "+34600000001", "34600000001")):
+        await record(store, a_message(f"SM{number}", sender=address, contact_key=address))
+    hidden = a_message("SM4", sender="whatsapp:US.34600000001", contact_key="US.34600000001")
+    longer = a_message("SM5", sender="+346000000012", contact_key="+346000000012")
+    await record(store, hidden)
+    await record(store, longer)
+    found = await store.contacts.find(which)
+    assert {c.address for c in found} == {CONTACT, "+34600000001", "34600000001"}
+    assert await store.contacts.find(which, owner_id="o2") == []
+    (one,) = await store.contacts.find("US.34600000001")
+    assert one.address == "whatsapp:US.34600000001"
+    assert await store.contacts.find(one.id) == [one]
+
+
 async def test_what_is_quoted(store: Store) -> None:
     conversation, (stored,) = await record(store, a_message("SM1", body="When?"))
     await store.conversations.save_transcript(
