@@ -105,6 +105,8 @@ class Reply(Frozen):
     conversation_id: str
     conversation_key: str
     """The key of the outbound mailbox: replies of one conversation leave in order."""
+    account_id: str
+    """Which of our accounts the conversation began with."""
     channel: str
     account_sid: str
     sender: str
@@ -166,6 +168,8 @@ class Note(NewNote):
 
     owner_id: str
     conversation_id: str
+    account_id: str
+    """Which of our accounts the conversation began with."""
     channel: str
     account_sid: str
     sender: str

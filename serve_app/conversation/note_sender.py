@@ -154,7 +154,9 @@ class NoteSender:
         )
 
     async def _message(self, note: Note) -> None:
-        account = await self._accounts.find(account_sid=note.account_sid, address=note.sender)
+        account = await self._accounts.answering(
+            note.account_id, account_sid=note.account_sid, address=note.sender
+        )
         if account is None:
             raise PermanentError("the account that the contact wrote to isn't stored any more")
         await self._channels[note.channel].send(

@@ -79,4 +79,6 @@ class FailedDeliveries:
             )
 
     async def _account(self, reply: Reply) -> TwilioAccount | None:
-        return await self._accounts.find(account_sid=reply.account_sid, address=reply.sender)
+        return await self._accounts.answering(
+            reply.account_id, account_sid=reply.account_sid, address=reply.sender
+        )

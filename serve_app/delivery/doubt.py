@@ -45,8 +45,9 @@ class DoubtfulReplies:
         return next((message for message in same if message.message_id not in taken), None)
 
     async def account_of(self, reply: Reply) -> TwilioAccount | None:
-        account = await self._accounts.find(account_sid=reply.account_sid, address=reply.sender)
-        return account or await self._accounts.by_sid(reply.account_sid)
+        return await self._accounts.answering(
+            reply.account_id, account_sid=reply.account_sid, address=reply.sender
+        )
 
 
 def outbound_message(

@@ -24,6 +24,14 @@ class TwilioAccountRepository(Protocol):
         """By AccountSid and number (JSONB `@>`), else by messaging service."""
         ...
 
+    async def answering(
+        self, account_id: str, *, account_sid: str, address: str
+    ) -> TwilioAccount | None:
+        """What a conversation is answered through, also where only a messaging service tells accounts apart:
+        the account that it began with (ours, by its id), unless that has ended and another one has the number
+        now. None if none of them is of this AccountSid any more."""
+        ...
+
     async def save(self, account: TwilioAccount) -> None:
         """Insert or update by `id`; tokens are encrypted at rest."""
         ...

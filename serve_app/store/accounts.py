@@ -32,6 +32,12 @@ _BY_SERVICE = f"""
     SELECT {_COLUMNS} FROM twilio_accounts WHERE account_sid = $1 AND messaging_service_sid = $2
     ORDER BY active DESC, created_at, id LIMIT 1
 """  # noqa: S608
+# First the one that it began with; a number that has moved leaves an account behind that has ended.
+_ANSWERING = f"""
+    SELECT {_COLUMNS} FROM twilio_accounts
+    WHERE account_sid = $2 AND (id = $1 OR phone_numbers @> $3::jsonb)
+    ORDER BY active DESC, id <> $1, created_at, id LIMIT 1
+"""  # noqa: S608
 
 _ALL = f"""
     SELECT {_COLUMNS} FROM twilio_accounts ORDER BY owner_id COLLATE "C", id COLLATE "C"
@@ -77,6 +83,15 @@ class PostgresTwilioAccountRepository:
     ) -> TwilioAccount | None:
         async with self._pool.connection() as connection:
             row = await _find(connection, account_sid, address, messaging_service_sid)
+        return None if row is None else self._account(row)
+
+    async def answering(
+        self, account_id: str, *, account_sid: str, address: str
+    ) -> TwilioAccount | None:
+        async with self._pool.connection() as connection:
+            row = await connection.fetchrow(
+                _ANSWERING, text(account_id), text(account_sid), [{"address": text(address)}]
+            )
         return None if row is None else self._account(row)
 
     async def save(self, account: TwilioAccount) -> None:

@@ -26,7 +26,7 @@ class PostgresNoteRepository:
                 )
                 SELECT t.id, t.kind, t.destination, t.target, t.content, t.owner_id,
                     t.conversation_id, t.attempts - 1 AS attempts, t.created_at,
-                    v.channel, v.account_sid, v.recipient AS sender
+                    v.account_id, v.channel, v.account_sid, v.recipient AS sender
                 FROM taken t JOIN conversations v ON v.id = t.conversation_id
                 ORDER BY t.created_at
                 """,

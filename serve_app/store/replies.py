@@ -29,7 +29,12 @@ from serve_app.store.values import text
 _COLUMNS = (
     "id, turn_id, conversation_id, conversation_key, channel, account_sid, sender, recipient,"
     " position, body, purpose, as_template, segments, buttons, not_before, status, provider_message_id,"
-    " delivery, error_code, error_message, sending_since, updated_at AS changed_at, trace"
+    " delivery, error_code, error_message, sending_since, updated_at AS changed_at, trace,"
+    " (SELECT v.account_id FROM conversations v WHERE v.id = replies.conversation_id) AS account_id"
+)
+# Where another table with such columns is in the statement, too.
+_RETURNED = ", ".join(
+    column if column.startswith("(") else f"replies.{column}" for column in _COLUMNS.split(", ")
 )
 # Constants of this file, never values, are what the queries are put together from.
 _BY_ID = f"SELECT {_COLUMNS} FROM replies WHERE id = $1"  # noqa: S608
@@ -93,7 +98,7 @@ _MARK_SENDING = f"""
         sending_since = CASE WHEN look.obstacle IS NULL THEN now() END,
         error_code = NULL, error_message = look.obstacle, updated_at = now()
     FROM look WHERE replies.id = look.id AND status = ANY($2)
-    RETURNING {", ".join("replies." + column.strip() for column in _COLUMNS.split(","))}
+    RETURNING {_RETURNED}
 """  # noqa: S608
 # With the statement that ends it, so that an SMS is counted exactly when it is marked.
 _MARK_SENT = f"""

@@ -43,6 +43,21 @@ class MemoryTwilioAccountRepository:
             )
         return found
 
+    async def answering(
+        self, account_id: str, *, account_sid: str, address: str
+    ) -> TwilioAccount | None:
+        await asyncio.sleep(0)
+        found = [
+            account
+            for account in self._tables.accounts.values()
+            if account.account_sid == account_sid
+            and (
+                account.id == account_id
+                or any(number.address == address for number in account.phone_numbers)
+            )
+        ]
+        return min(found, key=lambda each: (not each.active, each.id != account_id), default=None)
+
     async def save(self, account: TwilioAccount) -> None:
         await asyncio.sleep(0)
         self._put(account)

@@ -9,10 +9,10 @@ import pytest
 from pydantic import SecretStr
 
 from models.accounts import Assistant, PhoneNumber, Plan
-from models.conversations import BookingRequest, HistoryEntry, StepTiming
+from models.conversations import BookingRequest, HistoryEntry, NewNote, StepTiming
 from models.errors import PermanentError
 from models.inference import ChatUsage, ToolCall
-from models.messages import MediaRef
+from models.messages import DeliveryStatus, MediaRef
 from tests.contract.store_samples import (
     CONTACT,
     NUMBER,
@@ -20,6 +20,7 @@ from tests.contract.store_samples import (
     Store,
     a_message,
     a_reply,
+    a_report,
     a_turn,
     an_account,
     an_owner,
@@ -74,6 +75,48 @@ class TestAccounts:
         assert await find("AC1", "MG2") is None
         assert await find("AC1", None) is None
         assert await find("AC2", "MG1") is None, "another account may not name our service"
+
+    async def test_what_a_conversation_is_answered_through(self, store: Store) -> None:
+        for owner_id in ("o1", "o2"):
+            await store.owners.save(an_owner(id=owner_id))
+            services = {"phone_numbers": (), "messaging_service_sid": f"MG-{owner_id}"}
+            await store.accounts.save(an_account(id=f"a-{owner_id}", owner_id=owner_id, **services))
+
+        async def answering(account_id: str, sid: str = "AC1") -> str | None:
+            found = await store.accounts.answering(account_id, account_sid=sid, address=NUMBER)
+            return None if found is None else found.id
+
+        assert await answering("a-o2") == "a-o2"
+        assert await answering("a-o2", "AC2") is None, "it is of another account at the provider"
+        assert await answering("gone") is None
+        # Its account ends, and the number goes to another one.
+        ended = an_account(id="a-o2", owner_id="o2", active=False, messaging_service_sid="MG-o2")
+        await store.accounts.save(ended)
+        assert await answering("a-o2") == "a-o2"
+        await store.accounts.save(an_account(id="a-new", owner_id="o2"))
+        assert await answering("a-o2") == "a-new"
+        assert await answering("a-o1") == "a-o1", "who still has an account keeps it"
+
+    async def test_replies_and_notes_know_their_account(self, store: Store) -> None:
+        await store.owners.save(an_owner())
+        account = an_account(phone_numbers=(), messaging_service_sid="MG1")
+        await store.accounts.save(account)
+        conversation, stored = await store.conversations.record(
+            [a_message("SM1")], owner_id="o1", account=account
+        )
+        note = NewNote(id="n1", destination="message", target="+1555", content={})
+        turn = a_turn(conversation, stored, hand_over=True, notes=(note,))
+        assert await store.conversations.commit_turn(turn)
+        reply = await store.replies.mark_sending("reply")
+        assert reply is not None
+        assert reply.account_id == "a1"
+        assert await store.replies.get("reply") == reply
+        (due,) = await store.notes.take_due(limit=1, lease_s=60)
+        assert due.account_id == "a1"
+        report = a_report(DeliveryStatus.FAILED, reply_id="reply")
+        reported = await store.replies.apply_status(report)
+        assert reported is not None
+        assert reported.account_id == "a1"
 
     async def test_active_before_inactive(self, store: Store) -> None:
         await store.owners.save(an_owner())

@@ -48,6 +48,21 @@ async def test_a_closed_window_is_answered_by_template_once() -> None:
     assert len(desk.channel.accepted) == 2
 
 
+async def test_the_account_that_only_a_messaging_service_tells_from_another() -> None:
+    """Two owners share an account at the provider, each with a messaging service."""
+    desk = await open_desk()
+    mine = {"phone_numbers": (), "messaging_service_sid": "MG-mine"}
+    await desk.store.accounts.save(stage.account(sending=SendingRules(template=TEMPLATE), **mine))
+    await desk.store.owners.save(stage.owner().model_copy(update={"id": "another"}))
+    theirs = {"phone_numbers": (), "messaging_service_sid": "MG-theirs"}
+    await desk.store.accounts.save(stage.account(id="a-another", owner_id="another", **theirs))
+    await failed(desk, 63016, Fault.TEMPLATE_NEEDED)
+    await take(desk)
+    sent = [accepted.message for accepted in desk.channel.accepted]
+    assert [message.template is not None for message in sent] == [False, True]
+    assert {message.messaging_service_id for message in sent} == {"MG-mine"}
+
+
 async def test_a_closed_window_without_template_stays_visible() -> None:
     desk = await open_desk()
     reply = await failed(desk, 63016, Fault.TEMPLATE_NEEDED)

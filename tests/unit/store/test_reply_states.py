@@ -22,6 +22,7 @@ def _reply(**fields: object) -> Reply:
             "turn_id": "t1",
             "conversation_id": "c1",
             "conversation_key": "k",
+            "account_id": "a1",
             "channel": "whatsapp",
             "account_sid": "AC1",
             "sender": "whatsapp:+1",
