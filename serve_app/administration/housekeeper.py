@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 import structlog
-from pydantic import ValidationError
 
 from models.errors import RecadoError
-from models.jobs import DeadLetter
-from models.messages import InboundMessage
+from serve_app.administration.letters import owner_of
 from serve_app.ports import (
     Clock,
     ContactRepository,
@@ -72,6 +70,7 @@ class Housekeeper:
         if shortest is None:
             return 0
         count = 0
+        accounts = await self._accounts.list_all()
         now = self._clock.now()
         latest = (now - timedelta(days=shortest)).timestamp()
         for queue in self._queues.values():
@@ -80,23 +79,12 @@ class Housekeeper:
                 for letter in page:
                     if letter.dead_at > latest:
                         break
-                    days = kept.get(await self._owner_of(letter))
+                    owner_id = owner_of(letter.job.conversation, letter.job.payload, accounts)
+                    # Nobody knows how long it may be kept: no longer than any owner would.
+                    days = shortest if owner_id is None else kept.get(owner_id)
                     if days and letter.dead_at < (now - timedelta(days=days)).timestamp():
                         count += await queue.purge(letter.id)
                 start = f"({page[-1].id}"
                 if page[-1].dead_at > latest:
                     break
         return count
-
-    async def _owner_of(self, letter: DeadLetter) -> str:
-        """Empty if the letter holds no message of a known account."""
-        try:
-            message = InboundMessage.model_validate_json(letter.job.payload)
-        except ValidationError:
-            return ""
-        account = await self._accounts.find(
-            account_sid=message.account_id,
-            address=message.recipient,
-            messaging_service_sid=message.messaging_service_id,
-        )
-        return "" if account is None else account.owner_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -19,25 +19,31 @@ from serve_app.delivery.publisher import ReplyPublisher
 from serve_app.delivery.reconciler import Reconciler
 from serve_app.delivery.sweeper import Sweeper
 from serve_app.ports import Channel, Clock
-from serve_app.queue.connection import forget_keys
+from serve_app.queue.connection import waiting_for
 from serve_app.settings import (
     AppSettings,
     EnvironmentSettings,
     SenderSettings,
 )
+from serve_app.store.addresses import ways_of_writing
 
 
 def compose_privacy(settings: AppSettings, stores: Stores) -> ContactPrivacy:
-    async def forget(holding: str) -> int:
-        return await forget_keys(
+    async def waiting(contacts: Collection[str]) -> Collection[str]:
+        return await waiting_for(
             stores.redis,
             prefix=settings.queue.prefix,
-            holding=holding,
+            contacts=contacts,
             timeout_s=settings.queue.command_timeout_s,
         )
 
     return ContactPrivacy(
-        contacts=stores.contacts, queues=stores.queues, forget_keys=forget, clock=SystemClock()
+        contacts=stores.contacts,
+        accounts=stores.accounts,
+        queues=stores.queues,
+        waiting_for=waiting,
+        ways_of_writing=ways_of_writing,
+        clock=SystemClock(),
     )
 
 

@@ -112,7 +112,6 @@ def erase(
             **dict(sorted(done.rows.items())),
             "waiting jobs": done.jobs,
             "dead letters": done.dead_letters,
-            "other keys": done.keys,
         }
         return done.contacts, {name: count for name, count in counts.items() if count}
 

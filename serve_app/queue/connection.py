@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -24,6 +24,8 @@ from serve_app.settings import QueueSettings
 _REFUSALS = re.compile(
     r"\b(OOM|READONLY|LOADING|MISCONF|BUSY|CLUSTERDOWN|TRYAGAIN|MASTERDOWN|NOREPLICAS|MOVED|ASK)\b"
 )
+_MAILBOX = "}:mailbox:"
+"""What comes before a conversation in the name of its waiting jobs' list; `common.lua` puts it there."""
 
 
 def connect(url: str, settings: QueueSettings) -> Redis:
@@ -120,20 +122,26 @@ def _refusal(error: Exception) -> str | None:
     return found.group(1) if found else None
 
 
-async def forget_keys(redis: Redis, *, prefix: str, holding: str, timeout_s: float) -> int:
-    """Remove keys under `prefix` whose names hold the text, and say how many; the queues' own keys have none
-    that outlive their conversation. Looks at every name: for rare use. Raises `QueueUnavailableError`."""
-    pattern = f"{_literal(prefix)}*{_literal(holding)}*"
-    count = 0
+async def waiting_for(
+    redis: Redis, *, prefix: str, contacts: Collection[str], timeout_s: float
+) -> set[str]:
+    """The conversations with jobs in any queue whose names end with one of these, as a conversation's ends
+    with its contact's. Looks at every name under `prefix`: for rare use. Raises `QueueUnavailableError`."""
+    endings = tuple(f":{contact}" for contact in contacts)
+    found: set[str] = set()
     with translated():
         names = cast(
             "AsyncIterator[str]",
-            redis.scan_iter(match=pattern, count=1_000),  # pyright: ignore[reportUnknownMemberType] - untyped there
-        )
-        async for name in names:
+            redis.scan_iter(match=f"{_literal(prefix)}:*{_MAILBOX}*", count=1_000),  # pyright: ignore[reportUnknownMemberType] - untyped there
+        ).__aiter__()
+        while True:
             async with asyncio.timeout(timeout_s):
-                count += await redis.unlink(name)
-    return count
+                name = await anext(names, None)
+            if name is None:
+                return found
+            conversation = name.partition(_MAILBOX)[2]
+            if conversation.endswith(endings):
+                found.add(conversation)
 
 
 def _literal(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import cast
+from urllib.parse import quote_plus
 
 from models.accounts import PhoneNumber
 from models.errors import PermanentError
@@ -52,6 +53,10 @@ async def test_dead_letters_are_kept_as_long_as_their_owner_says() -> None:
     await bury("old", mine.model_dump_json())
     await bury("old of another owner", theirs.model_dump_json())
     await bury("old and nobody's", "no message")
+    form = f"AccountSid={mine.account_id}&To={{}}&From=whatsapp%3A%2B15551234567&NumMedia=x"
+    await bury("old form", form.format(quote_plus(mine.recipient)))
+    await bury("old form of another owner", form.format(quote_plus(other)))
+    await bury("old form without a number", f"AccountSid={mine.account_id}&Body=Hello")
     clock.advance(timedelta(days=20).total_seconds())
     await bury("younger", mine.model_dump_json())
     contacts = Contacts()
@@ -68,10 +73,12 @@ async def test_dead_letters_are_kept_as_long_as_their_owner_says() -> None:
         await keeper.look()
         return {letter.job.id for letter in await inbound.dead()}
 
-    everything = {"old", "old of another owner", "old and nobody's", "younger"}
+    kept = {"old of another owner", "old form of another owner"}
+    old = {"old", "old form", "old and nobody's", "old form without a number"}
+    everything = {*old, *kept, "younger"}
     assert await left() == everything, "nothing is that old"
     assert contacts.limits == [7, 7], "until there is nothing more to sweep"
     clock.advance(timedelta(days=11).total_seconds())
-    assert await left() == everything - {"old"}
+    assert await left() == everything - old, "of nobody's no longer than any owner would keep it"
     clock.advance(timedelta(days=20).total_seconds())
-    assert await left() == {"old of another owner", "old and nobody's"}
+    assert await left() == kept
