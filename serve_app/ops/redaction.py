@@ -19,16 +19,21 @@ _INTERNATIONAL = re.compile(r"(?:\+|%2B)\d(?:[ ().-]{0,2}\d){6,14}(?!\d)", re.IG
 # WhatsApp's ids and Twilio's addresses can come without the plus. Digits that are part of an id, a
 # decimal or a stream position are left alone.
 _BARE = re.compile(r"(?<![\w.+%-])\d{10,15}(?![\w.-]*\w)")
+# What Meta calls who hides the number: a country, a point, letters and digits (US.1349…, US.ENT.1181…).
+_BUSINESS_SCOPED = re.compile(
+    r"(?<![\w.])([A-Z]{2}\.(?:ENT\.)?)(?=[A-Za-z]*\d)[A-Za-z0-9]{6,128}(?!\w)"
+)
 _URL_PASSWORD = re.compile(r"(?P<scheme>://[^/@\s:]*):[^/@\s]+@")
 
 _PLAIN_KEYS = frozenset({"timestamp", "level", "logger", "service", "correlation_id"})
 
 
 def mask_phone_numbers(text: str) -> str:
-    """`+5511999990042` becomes `+***42`."""
+    """`+5511999990042` becomes `+***42`, and `US.13491208655302` `US.***02`."""
     if not any(character.isdigit() for character in text):
         return text
-    return _BARE.sub(_keep_two, _INTERNATIONAL.sub(_keep_two, text))
+    masked = _BUSINESS_SCOPED.sub(lambda found: f"{found[1]}***{found[0][-2:]}", text)
+    return _BARE.sub(_keep_two, _INTERNATIONAL.sub(_keep_two, masked))
 
 
 def redact(text: str) -> str:

@@ -44,6 +44,16 @@ def _read(lines: Captured) -> list[dict[str, object]]:
 @pytest.mark.parametrize(
     ("text", "masked"),
     [
+        ("from US.13491208655302741918", "from US.***18"),
+        (
+            "twilio:AC1:whatsapp:+15550001111:US.ENT.11815799212886844830",
+            "twilio:AC1:whatsapp:+***11:US.ENT.***30",
+        ),
+        ("BR.a1b2c3d4e5, then", "BR.***e5, then"),
+        (
+            "US.1 and THUS.134912086 and the DB.OperationalError",
+            "US.1 and THUS.134912086 and the DB.OperationalError",
+        ),
         ("from whatsapp:+5511999990042", "from whatsapp:+***42"),
         ("To=%2B15005550006&Body=x", "To=+***06&Body=x"),
         ("call +55 (11) 99999-0042 now", "call +***42 now"),
