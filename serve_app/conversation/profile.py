@@ -9,6 +9,8 @@ from phonenumbers import NumberParseException, parse
 from phonenumbers.timezone import UNKNOWN_TIMEZONE, time_zones_for_number
 
 _PREFIXES = ("whatsapp:", "sms:", "tel:")
+_SHORT_CODE = 8
+"""Bare digits up to so many are no number with its country."""
 
 
 def likely_timezone(address: str, *, near: str, now: datetime) -> str | None:
@@ -20,6 +22,9 @@ def likely_timezone(address: str, *, near: str, now: datetime) -> str | None:
     number = address
     for prefix in _PREFIXES:
         number = number.removeprefix(prefix)
+    if number.isascii() and number.isdigit() and len(number) > _SHORT_CODE:
+        # As the Cloud API writes it.
+        number = f"+{number}"
     if not number.startswith("+"):
         return None
     try:
