@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from models.accounts import TwilioAccount
 from serve_app.administration.housekeeper import Housekeeper
 from serve_app.bootstrap.delivery import compose_publisher, compose_sweeper
 from serve_app.bootstrap.loops import compose_consumer
@@ -14,14 +15,16 @@ from serve_app.bootstrap.worker import open_outside
 from serve_app.channels.registry import open_channels
 from serve_app.clock import SystemClock
 from serve_app.conversation.media_retention import MediaRetention
+from serve_app.conversation.note_messages import NoteMessages
 from serve_app.conversation.note_sender import NoteSender
 from serve_app.delivery.aftermath import FailedDeliveries
+from serve_app.delivery.lanes import lane_between
 from serve_app.delivery.sender import ReplySender
 from serve_app.delivery.status import StatusHandler
 from serve_app.ops.samplers import StoreSampler
 from serve_app.ops.tracing import open_tracing
 from serve_app.ops.unmeasured import Unmeasured
-from serve_app.ports import Metrics
+from serve_app.ports import Metrics, SendLane
 from serve_app.queue.consumer import Consumer
 from serve_app.settings import AppSettings
 
@@ -72,6 +75,10 @@ async def open_sender(
             metrics=metrics,
             clock=clock,
         )
+
+        def lane_between_ends(account: TwilioAccount, *, sender: str, recipient: str) -> SendLane:
+            return lane_between(account, settings.sender, sender=sender, recipient=recipient)
+
         sweeper = compose_sweeper(stores, settings.sender, clock=clock)
         concurrency = settings.sender.concurrency
         yield SenderParts(
@@ -90,6 +97,7 @@ async def open_sender(
                 StatusHandler(
                     replies=stores.replies,
                     consents=stores.consents,
+                    notes=stores.notes,
                     failed=FailedDeliveries(
                         replies=stores.replies,
                         accounts=stores.accounts,
@@ -119,8 +127,13 @@ async def open_sender(
                 notes=stores.notes,
                 owners=stores.owners,
                 secrets=stores.secrets,
-                accounts=stores.accounts,
-                channels=channels,
+                messages=NoteMessages(
+                    accounts=stores.accounts,
+                    consents=stores.consents,
+                    channels=channels,
+                    rates=stores.rates,
+                    lane_of=lane_between_ends,
+                ),
                 http=http,
                 clock=clock,
                 settings=settings.notes,

@@ -11,24 +11,26 @@ import binascii
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
 from random import Random, SystemRandom
-from typing import cast
 
 import structlog
 from pydantic import SecretStr
 
 from models.conversations import Note
-from models.errors import PermanentError, RecadoError, RetryableError, SendUnknownError
-from models.messages import OutboundMessage
+from models.errors import (
+    PermanentError,
+    RecadoError,
+    RetryableError,
+    SendUnknownError,
+    SnoozeError,
+)
+from serve_app.conversation.note_messages import NoteMessages
 from serve_app.network import GuardedHttp
 from serve_app.ports import (
-    Channel,
     Clock,
     NoteRepository,
     OwnerRepository,
     OwnerSecretRepository,
-    TwilioAccountRepository,
 )
 from serve_app.settings import NoteSettings
 
@@ -48,8 +50,7 @@ class NoteSender:
         notes: NoteRepository,
         owners: OwnerRepository,
         secrets: OwnerSecretRepository,
-        accounts: TwilioAccountRepository,
-        channels: Mapping[str, Channel],
+        messages: NoteMessages,
         http: GuardedHttp,
         clock: Clock,
         settings: NoteSettings,
@@ -58,8 +59,7 @@ class NoteSender:
         self._notes = notes
         self._owners = owners
         self._secrets = secrets
-        self._accounts = accounts
-        self._channels = channels
+        self._messages = messages
         self._http = http
         self._clock = clock
         self._settings = settings
@@ -94,7 +94,9 @@ class NoteSender:
             if note.destination == "webhook":
                 await self._post(note)
             else:
-                await self._message(note)
+                await self._messages.send(note)
+        except SnoozeError as error:
+            await self._notes.retry(note.id, delay_s=error.delay_s, error=str(error), counted=False)
         except RetryableError as error:
             await self._put_off(note, error)
         except PermanentError as error:
@@ -116,7 +118,8 @@ class NoteSender:
         ceiling = min(
             self._settings.backoff_cap_s, self._settings.backoff_base_s * 2.0**note.attempts
         )
-        delay = max(self._random.uniform(ceiling / 2, ceiling), error.retry_after or 0.0)
+        asked = min(self._settings.backoff_cap_s, error.retry_after or 0.0)
+        delay = max(self._random.uniform(ceiling / 2, ceiling), asked)
         await self._notes.retry(note.id, delay_s=delay, error=str(error))
         log.warning("note_put_off", note=note.id, delay_s=round(delay, 1), error=str(error))
 
@@ -150,25 +153,7 @@ class NoteSender:
         wait = answer.retry_after
         raise RetryableError(
             f"the webhook was answered {answer.status}",
-            retry_after=float(wait) if wait and wait.isdecimal() else None,
-        )
-
-    async def _message(self, note: Note) -> None:
-        account = await self._accounts.answering(
-            note.account_id, account_sid=note.account_sid, address=note.sender
-        )
-        if account is None:
-            raise PermanentError("the account that the contact wrote to isn't stored any more")
-        await self._channels[note.channel].send(
-            OutboundMessage(
-                reply_id=note.id,
-                account_id=note.account_sid,
-                sender=_sender(note),
-                recipient=note.target,
-                body=as_text(note),
-                messaging_service_id=account.messaging_service_sid,
-            ),
-            account,
+            retry_after=float(wait) if wait and wait.isascii() and wait.isdigit() else None,
         )
 
 
@@ -183,19 +168,3 @@ def signature(secret: SecretStr, *, note_id: str, timestamp: int, body: bytes) -
             raise PermanentError("the secret for notes isn't base64 behind whsec_") from error
     signed = f"{note_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
-
-
-def as_text(note: Note) -> str:
-    data = cast("Mapping[str, object]", note.content.get("data") or {})
-    contact = cast("Mapping[str, object]", data.get("contact") or {})
-    who = " ".join(str(part) for part in (contact.get("name"), contact.get("address")) if part)
-    lines = [f"{who} would like to talk to a person.", f"Reason: {data.get('reason') or '-'}"]
-    if data.get("last_message"):
-        lines.append(f"Last message: {data['last_message']}")
-    return "\n".join(lines)
-
-
-def _sender(note: Note) -> str:
-    """The number that the contact wrote to, on the channel of the number that is told."""
-    plain = note.sender.removeprefix("whatsapp:")
-    return f"whatsapp:{plain}" if note.target.startswith("whatsapp:") else plain

@@ -13,12 +13,12 @@ from models.consent import ConsentWord
 from models.conversations import Reply, ReplyStatus
 from models.errors import UnprocessableError
 from models.jobs import Claim, DeadLetter
-from models.messages import InboundMessage, StatusUpdate
+from models.messages import DeliveryStatus, InboundMessage, StatusUpdate
 from serve_app.delivery.aftermath import FailedDeliveries
 from serve_app.ops.instruments import DELIVERY_REPORTS
 from serve_app.ops.tracing import Tracing, trace_headers
 from serve_app.ops.unmeasured import Unmeasured
-from serve_app.ports import ConsentRepository, Metrics, ReplyRepository
+from serve_app.ports import ConsentRepository, Metrics, NoteRepository, ReplyRepository
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +38,7 @@ class StatusHandler:
         *,
         replies: ReplyRepository,
         consents: ConsentRepository,
+        notes: NoteRepository,
         failed: FailedDeliveries,
         metrics: Metrics | None = None,
         tracing: Tracing | None = None,
@@ -45,6 +46,7 @@ class StatusHandler:
         self._tracing = tracing or Tracing()
         self._replies = replies
         self._consents = consents
+        self._notes = notes
         self._failed = failed
         self._metrics = metrics or Unmeasured()
 
@@ -63,6 +65,8 @@ class StatusHandler:
             self._metrics.add(DELIVERY_REPORTS, status=update.status.value)
             if reply is not None and update.fault is not None and _is_failure_of(reply, update):
                 await self._failed.handle(reply, update.fault)
+            if reply is None and update.reply_id is not None and _is_failure(update):
+                await self._note_failed(update.reply_id, update)
             log.info(
                 "delivery_report",
                 reply_id=update.reply_id,
@@ -71,6 +75,12 @@ class StatusHandler:
                 error_code=update.error_code,
                 known=reply is not None,
             )
+
+    async def _note_failed(self, note_id: str, update: StatusUpdate) -> None:
+        """What goes out under an id of ours is a reply or a note to an owner's people."""
+        error = f"not delivered: {update.error_code or ''} {update.error_message or ''}".rstrip()
+        if await self._notes.not_delivered(note_id, account_sid=update.account_id, error=error):
+            log.error("note_not_delivered", note=note_id, code=update.error_code, error=error)
 
     async def _in_the_replys_trace(self, update: StatusUpdate) -> AbstractContextManager[Span]:
         """The report's own trace began with its webhook; it is linked, and the reply's goes on here."""
@@ -85,6 +95,10 @@ class StatusHandler:
 
     async def on_dead(self, letters: Sequence[DeadLetter]) -> None:
         log.error("delivery_reports_dead", count=len(letters))
+
+
+def _is_failure(update: StatusUpdate) -> bool:
+    return update.status in (DeliveryStatus.UNDELIVERED, DeliveryStatus.FAILED)
 
 
 def _is_failure_of(reply: Reply, update: StatusUpdate) -> bool:

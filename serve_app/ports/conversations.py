@@ -126,8 +126,17 @@ class NoteRepository(Protocol):
         """Notes to deliver now, oldest first. They are due again after `lease_s` unless settled."""
         ...
 
-    async def retry(self, note_id: str, *, delay_s: float, error: str) -> None: ...
+    async def retry(
+        self, note_id: str, *, delay_s: float, error: str, counted: bool = True
+    ) -> None:
+        """Due again after that time. What isn't `counted` was no try."""
+        ...
 
     async def settle(self, note_id: str, *, error: str | None = None) -> None:
         """Delivered, or given up because of `error`."""
+        ...
+
+    async def not_delivered(self, note_id: str, *, account_sid: str, error: str) -> bool:
+        """The provider accepted the note and reports that it didn't arrive. False if this account has none
+        of that id."""
         ...

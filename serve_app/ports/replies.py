@@ -125,6 +125,10 @@ class ConsentRepository(Protocol):
         repeating it tells the same."""
         ...
 
+    async def has_stopped(self, *, owner_id: str, channel: str, address: str) -> bool:
+        """Whether somebody with this address wants no messages of this owner."""
+        ...
+
     async def is_sending_to(self, contact_id: str) -> bool:
         """Whether a reply was let go and its result isn't known yet."""
         ...

@@ -77,6 +77,18 @@ class PostgresConsentRepository:
                 at=at,
             )
 
+    async def has_stopped(self, *, owner_id: str, channel: str, address: str) -> bool:
+        async with self._pool.connection() as connection:
+            return await connection.fetchval(
+                """
+                SELECT EXISTS (SELECT FROM contacts WHERE owner_id = $1 AND channel = $2
+                    AND address = $3 AND opted_out_at IS NOT NULL)
+                """,
+                text(owner_id),
+                channel,
+                text(address),
+            )
+
     async def is_sending_to(self, contact_id: str) -> bool:
         async with self._pool.connection() as connection:
             return await connection.fetchval(

@@ -35,17 +35,20 @@ class PostgresNoteRepository:
             )
         return [Note(**dict(row)) for row in rows]
 
-    async def retry(self, note_id: str, *, delay_s: float, error: str) -> None:
+    async def retry(
+        self, note_id: str, *, delay_s: float, error: str, counted: bool = True
+    ) -> None:
         async with self._pool.connection() as connection:
             await connection.execute(
                 """
                 UPDATE notes SET next_at = now() + make_interval(secs => $2), error = $3,
-                    updated_at = now()
+                    attempts = attempts - (NOT $4::boolean)::int, updated_at = now()
                 WHERE id = $1 AND done_at IS NULL
                 """,
                 note_id,
                 delay_s,
                 text(error),
+                counted,
             )
 
     async def settle(self, note_id: str, *, error: str | None = None) -> None:
@@ -58,6 +61,22 @@ class PostgresNoteRepository:
                 note_id,
                 text(error),
             )
+
+    async def not_delivered(self, note_id: str, *, account_sid: str, error: str) -> bool:
+        async with self._pool.connection() as connection:
+            found = await connection.fetchval(
+                """
+                UPDATE notes n SET done_at = coalesce(n.done_at, now()), error = $3,
+                    updated_at = now()
+                FROM conversations v
+                WHERE n.id = $1 AND v.id = n.conversation_id AND v.account_sid = $2
+                RETURNING true
+                """,
+                text(note_id),
+                text(account_sid),
+                text(error),
+            )
+        return bool(found)
 
 
 async def write_notes(connection: Connection, outcome: TurnOutcome) -> None:

@@ -52,6 +52,15 @@ class MemoryConsentRepository:
         contact = self._tables.contacts[contact_key(conversation.contact)]
         return self._take_down(contact, reply_id, stop=True, at=at)
 
+    async def has_stopped(self, *, owner_id: str, channel: str, address: str) -> bool:
+        await asyncio.sleep(0)
+        wanted = (owner_id, channel, address)
+        return any(
+            (contact.owner_id, contact.channel, contact.address) == wanted
+            and contact.opted_out_at is not None
+            for contact in self._tables.contacts.values()
+        )
+
     async def is_sending_to(self, contact_id: str) -> bool:
         await asyncio.sleep(0)
         return any(

@@ -241,8 +241,25 @@ class TestNotes:
         await store.notes.settle("n2")
         (again,) = await store.notes.take_due(limit=10, lease_s=0)
         assert (again.id, again.attempts) == ("n1", 1)
+        await store.notes.retry("n1", delay_s=0, error="not its turn yet", counted=False)
+        (again,) = await store.notes.take_due(limit=10, lease_s=0)
+        assert (again.id, again.attempts) == ("n1", 1)
         await store.notes.settle("n1", error="given up")
         assert await store.notes.take_due(limit=10, lease_s=0) == []
+
+    async def test_one_that_was_not_delivered_is_done(self, store: Store) -> None:
+        conversation, stored = await store.begin()
+        notes = (a_note("n1"), a_note("n2"))
+        await store.conversations.commit_turn(
+            a_turn(conversation, stored, hand_over=True, notes=notes)
+        )
+        lost = {"account_sid": "AC1", "error": "not delivered: 63016"}
+        await store.notes.settle("n1")
+        assert await store.notes.not_delivered("n1", **lost)
+        assert await store.notes.not_delivered("n2", **lost), "its report was quicker"
+        assert await store.notes.take_due(limit=10, lease_s=0) == []
+        assert not await store.notes.not_delivered("reply", **lost)
+        assert not await store.notes.not_delivered("n1", account_sid="AC2", error="another's")
 
     async def test_without_a_hand_over_there_are_none(self, store: Store) -> None:
         conversation, stored = await store.begin()

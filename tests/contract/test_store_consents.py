@@ -156,6 +156,18 @@ async def test_a_refusal_by_the_provider(store: Store) -> None:
     assert await store.replies.mark_sending("reply") is None
 
 
+async def test_who_has_stopped(store: Store) -> None:
+    await store.begin()
+    who = {"owner_id": "o1", "channel": "whatsapp", "address": CONTACT}
+    assert not await store.consents.has_stopped(**who)
+    await store.consents.apply(said(1), stop=True)
+    assert await store.consents.has_stopped(**who)
+    for other in ({"owner_id": "o2"}, {"channel": "sms"}, {"address": CONTACT + "1"}):
+        assert not await store.consents.has_stopped(**{**who, **other})
+    await store.consents.apply(said(2), stop=False)
+    assert not await store.consents.has_stopped(**who)
+
+
 async def test_whether_a_reply_is_on_its_way(store: Store) -> None:
     await store.reply()
     change = await store.consents.apply(said(1), stop=False)

@@ -40,6 +40,8 @@ from tests.integration.channels.serving import free_socket, port_of, serving
 ACCOUNT_SID = "AC" + "7" * 32
 TOKEN = "a-token-of-the-chain"
 BUSINESS = "whatsapp:+15550007777"
+CLOUD: dict[str, object] = {"to": "15550142701", "channel": "whatsapp_cloud"}
+"""What is written to the business's number at the Cloud API; contacts have bare digits there."""
 
 QUICK: dict[str, dict[str, Any]] = {
     "queue": {"lease_s": 1.5, "max_attempts": 4, "backoff_base_s": 0.1, "backoff_cap_s": 2.0},
@@ -115,6 +117,20 @@ class House:
         document = answer.json()
         assert set(document["webhook_statuses"]) == {200}, document
         return document["message_sid"]
+
+    async def open_cloud_account(self) -> None:
+        """The business has a number at the Cloud API, too."""
+        await self.stores.accounts.save(
+            TwilioAccount(
+                id="chain-cloud",
+                owner_id="chain",
+                channel="whatsapp_cloud",
+                account_sid="100000000000001",
+                auth_token=SecretStr(TOKEN),
+                access_token=SecretStr(TOKEN),
+                phone_numbers=(PhoneNumber(address="200000000000001"),),
+            )
+        )
 
     async def received(self, *, of: int = 1, at_least: int = 1, seconds: float = 20) -> list[str]:
         """What the contact has on the phone, once there are that many messages."""

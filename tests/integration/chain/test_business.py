@@ -25,7 +25,7 @@ from serve_app.conversation.catalogue import TextCatalogue
 from serve_app.conversation.note_sender import signature
 from serve_app.testing.engines import FixedTranscriber, ScriptedChatModel
 from tests.fixtures.store_search import places_of
-from tests.integration.chain.house import House, Open, contact, until
+from tests.integration.chain.house import CLOUD, House, Open, contact, until
 from tests.integration.channels.serving import free_socket, port_of, serving
 
 pytestmark = pytest.mark.integration
@@ -176,6 +176,45 @@ async def test_a_keyword_hands_over_people_are_told_and_the_assistant_is_silent(
         assert await at.stores.conversations.set_human(taken.id, human=False)
         await at.write("Thanks")
         assert (await at.received(at_least=2))[1] == "You said: Hello? / Thanks"
+
+
+async def test_a_number_that_stopped_is_told_of_no_hand_over(house: Open) -> None:
+    async with house() as at:
+        await change(at, people={"keywords": ["a human"], "notify_number": contact(99)})
+        await at.write("A human", of=1)
+        await at.received(of=99)
+        await at.write("STOP", of=99)
+        (_, goodbye) = await at.received(of=99, at_least=2)
+        assert goodbye == TEXTS.text("opted_out", "en").format(business="Chain Café")
+        await at.write("A human", of=2)
+        await at.received(of=2)
+
+        async def given_up() -> bool:
+            (second,) = await at.stores.contacts.find(contact(2))
+            notes = (await at.stores.contacts.export(second.id))["notes"]
+            return any("opted out" in (note["error"] or "") for note in notes)
+
+        await until(given_up)
+        assert await at.received(of=99, at_least=2) == await at.received(of=99)
+        assert (await at.counts())["create_requests"] == 4
+
+
+@pytest.mark.parametrize("told", ["+15552229999", "whatsapp:+15552229999"])
+async def test_people_are_told_from_a_number_at_the_cloud_api(house: Open, told: str) -> None:
+    async with house() as at:
+        await at.open_cloud_account()
+        await change(at, people={"keywords": ["a human"], "notify_number": told})
+        await at.write("A human", **{**CLOUD, "from": "15552220001"})
+        await at.settle()
+
+        async def arrived() -> list[str]:
+            answer = await at.simulator.get(
+                "/simulator/messages", params={"contact": "15552229999"}
+            )
+            return [message["body"] for message in answer.json()["messages"]]
+
+        await until(arrived)
+        assert "15552220001 would like to talk to a person." in (await arrived())[0]
 
 
 async def test_outside_of_business_hours_the_owners_own_words(house: Open) -> None:

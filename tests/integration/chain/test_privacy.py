@@ -13,27 +13,13 @@ from models.errors import PermanentError
 from serve_app.bootstrap import compose_privacy
 from tests.fixtures.store_search import places_of
 from tests.integration.chain.command_line import recado
-from tests.integration.chain.house import ACCOUNT_SID, BUSINESS, TOKEN, House, Open, contact
+from tests.integration.chain.house import ACCOUNT_SID, BUSINESS, CLOUD, TOKEN, Open, contact
 
 pytestmark = pytest.mark.integration
 
 NUMBER = contact().removeprefix("whatsapp:")
 DIGITS = NUMBER.removeprefix("+")
 THEIRS = "whatsapp:+15550008888"
-
-
-async def with_a_cloud_account(at: House) -> None:
-    await at.stores.accounts.save(
-        TwilioAccount(
-            id="chain-cloud",
-            owner_id="chain",
-            channel="whatsapp_cloud",
-            account_sid="100000000000001",
-            auth_token=SecretStr(TOKEN),
-            access_token=SecretStr(TOKEN),
-            phone_numbers=(PhoneNumber(address="200000000000001"),),
-        )
-    )
 
 
 async def test_a_number_is_one_person_at_every_channel(
@@ -43,11 +29,10 @@ async def test_a_number_is_one_person_at_every_channel(
         places_of, database_url=database_url, redis_url=valkey_url, prefix=redis_prefix
     )
     async with house() as at:
-        await with_a_cloud_account(at)
+        await at.open_cloud_account()
         await at.write("Hello")
         await at.received()
-        cloud = {"from": DIGITS, "to": "15550142701", "channel": "whatsapp_cloud"}
-        await at.write("Hello from there", **cloud)
+        await at.write("Hello from there", **{**CLOUD, "from": DIGITS})
         await at.settle()
         shown = await recado(at, tmp_path, "contacts", "show", NUMBER)
         assert [channel in shown.output for channel in ("twilio", "whatsapp_cloud")] == [True] * 2

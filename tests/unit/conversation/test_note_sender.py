@@ -12,10 +12,17 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from models.errors import PermanentError
+from models.accounts import SendingRules, TwilioAccount
+from models.conversations import Note
+from models.errors import PermanentError, SendDeferredError
+from models.messages import Fault
+from serve_app.conversation.note_messages import NoteMessages, ends_of
 from serve_app.conversation.note_sender import NoteSender, signature
+from serve_app.delivery.lanes import lane_between
 from serve_app.network import GuardedHttp
-from serve_app.settings import NoteSettings
+from serve_app.ports import SendLane
+from serve_app.settings import NoteSettings, SenderSettings
+from serve_app.testing.rates import MemorySendRates
 from tests.unit.conversation import stage
 from tests.unit.conversation.stage import Stage
 
@@ -37,12 +44,19 @@ class Desk:
         self.on = on
         self.asked: list[httpx.Request] = []
         self._statuses = list(statuses)
+        self.rates = MemorySendRates(on.clock)
+        self.answer_headers: dict[str, str] = {}
         self.sender = NoteSender(
             notes=on.store.notes,
             owners=on.store.owners,
             secrets=on.store.secrets,
-            accounts=on.store.accounts,
-            channels={on.channel.name: on.channel},
+            messages=NoteMessages(
+                accounts=on.store.accounts,
+                consents=on.store.consents,
+                channels={on.channel.name: on.channel},
+                rates=self.rates,
+                lane_of=self._lane,
+            ),
             http=GuardedHttp(
                 client=httpx.AsyncClient(transport=httpx.MockTransport(self._answer)),
                 hosts=["crm.example"],
@@ -54,7 +68,18 @@ class Desk:
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request)
-        return httpx.Response(self._statuses.pop(0))
+        return httpx.Response(self._statuses.pop(0), headers=self.answer_headers)
+
+    def _lane(self, account: TwilioAccount, *, sender: str, recipient: str) -> SendLane:
+        return lane_between(account, SenderSettings(), sender=sender, recipient=recipient)
+
+    def attempts(self, destination: str) -> int:
+        (found,) = [
+            stored.note.attempts
+            for stored in self.on.store.tables.notes.values()
+            if stored.note.destination == destination
+        ]
+        return found
 
     def state(self, destination: str) -> tuple[bool, str | None]:
         (found,) = [
@@ -128,6 +153,94 @@ async def test_a_receiver_that_is_gone_and_a_missing_secret_are_final() -> None:
     assert done
     assert "recado owners secret owner-1 notify" in (error or "")
     assert at.asked == []
+
+
+@pytest.mark.parametrize("asked", ["315360000", "9" * 30, "1e9"])
+async def test_a_receiver_that_asks_for_years_gets_no_more_than_the_longest_pause(
+    asked: str,
+) -> None:
+    at = await desk(503, 200, notify_number=None)
+    at.answer_headers = {"Retry-After": asked}
+    await at.sender.send_due()
+    at.on.clock.advance(15)
+    assert await at.sender.send_due() == 1
+    assert at.state("webhook") == (True, None)
+
+
+NUMBER_ONLY = {"notify_url": None}
+
+
+async def test_a_number_that_has_opted_out_is_told_nothing() -> None:
+    at = await desk(**NUMBER_ONLY)
+    stop = stage.message(2, "STOP", sender="+15559990000", contact_key="+15559990000")
+    assert await at.on.store.consents.apply(stop, stop=True) is not None
+    await at.sender.send_due()
+    done, error = at.state("message")
+    assert done
+    assert "opted out" in (error or "")
+    assert at.on.channel.attempts == []
+
+
+async def test_a_note_waits_for_its_senders_turn_and_that_is_no_try() -> None:
+    at = await desk(**NUMBER_ONLY)
+    rules = SendingRules(per_second=0.1, burst=3)
+    await at.on.store.accounts.save(stage.account(sending=rules))
+    lane = lane_between(
+        stage.account(sending=rules),
+        SenderSettings(),
+        sender=stage.BUSINESS.removeprefix("whatsapp:"),
+        recipient="+15551112222",
+    )
+    assert await at.rates.acquire(lane, "a reply", cost=3) == 0
+    for _ in range(10):
+        await at.sender.send_due()
+        assert (at.state("message")[0], at.attempts("message")) == (False, 0)
+        at.on.clock.advance(1)
+    at.on.clock.advance(20)
+    await at.sender.send_due()
+    assert at.state("message") == (True, None)
+
+
+async def test_a_sender_that_was_too_fast_is_slowed_down_for_replies_too() -> None:
+    at = await desk(**NUMBER_ONLY)
+    for _ in range(5):
+        slow = SendDeferredError("429", retry_after=7, fault=Fault.SLOW_DOWN)
+        at.on.channel.fail_next(slow)
+        await at.sender.send_due()
+        at.on.clock.advance(60)
+    assert at.rates.slowed == [7.0] * 5
+    assert at.state("message")[0] is False
+    await at.sender.send_due()
+    assert at.state("message") == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("channel", "target", "ends"),
+    [
+        ("twilio", "+34600000001", ("+1555", "+34600000001")),
+        ("twilio", "whatsapp:+34600000001", ("whatsapp:+1555", "whatsapp:+34600000001")),
+        ("whatsapp_cloud", "+34600000001", ("1065", "34600000001")),
+        ("whatsapp_cloud", "whatsapp:+34600000001", ("1065", "34600000001")),
+        ("whatsapp_cloud", "34600000001", ("1065", "34600000001")),
+    ],
+)
+def test_the_number_is_written_as_its_channel_does(
+    channel: str, target: str, ends: tuple[str, str]
+) -> None:
+    note = Note(
+        id="n",
+        destination="message",
+        target=target,
+        content={},
+        owner_id="o",
+        conversation_id="c",
+        account_id="a",
+        account_sid="1",
+        channel=channel,
+        sender="1065" if channel == "whatsapp_cloud" else "whatsapp:+1555",
+        created_at=stage.NOON,
+    )
+    assert ends_of(note) == ends
 
 
 def test_the_vector_of_the_specification() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from structlog.typing import EventDict
 
-from models.conversations import Reply, ReplyStatus
+from models.conversations import NewNote, Reply, ReplyStatus, TurnOutcome
 from models.errors import StoreUnavailableError, UnprocessableError
 from models.jobs import Claim, NewJob
 from models.messages import DeliveryStatus, Fault, StatusUpdate
@@ -52,6 +53,7 @@ def handler_of(desk: Desk) -> StatusHandler:
     return StatusHandler(
         replies=desk.store.replies,
         consents=desk.store.consents,
+        notes=desk.store.notes,
         failed=FailedDeliveries(
             replies=desk.store.replies,
             accounts=desk.store.accounts,
@@ -138,3 +140,32 @@ async def test_an_opt_out_that_could_not_be_taken_down_at_the_door() -> None:
     await handler_of(desk).handle(await stage.claim_of(queue))
     await desk.send(reply)
     assert desk.arrived == []
+
+
+async def test_a_note_that_was_accepted_and_not_delivered_says_so(logs: list[EventDict]) -> None:
+    desk = await open_desk()
+    inbound = stage.message(1)
+    conversation, _ = await desk.store.conversations.record(
+        [inbound], owner_id="owner-1", account=stage.account()
+    )
+    note = NewNote(id="note-1", destination="message", target="+15559990000", content={})
+    await desk.store.conversations.commit_turn(
+        TurnOutcome(
+            turn_id="turn-1",
+            conversation_id=conversation.id,
+            owner_id="owner-1",
+            message_ids=(inbound.job_id,),
+            replies=(),
+            hand_over=True,
+            notes=(note,),
+        )
+    )
+    await desk.store.notes.settle("note-1")
+    await handler_of(desk).handle(
+        await reports(
+            report(DeliveryStatus.SENT, reply_id="note-1", sid="SMn"),
+            report(DeliveryStatus.UNDELIVERED, reply_id="note-1", sid="SMn", code=63016),
+        )
+    )
+    assert desk.store.tables.notes["note-1"].error == "not delivered: 63016"
+    assert [line["note"] for line in logs if line["event"] == "note_not_delivered"] == ["note-1"]
