@@ -130,7 +130,8 @@ class ConsentRepository(Protocol):
         ...
 
     async def is_sending_to(self, contact_id: str) -> bool:
-        """Whether a reply was let go and its result isn't known yet."""
+        """Whether a reply to the contact, or to another one with the same address, was let go and its
+        result isn't known yet."""
         ...
 
 

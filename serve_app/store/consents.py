@@ -93,8 +93,12 @@ class PostgresConsentRepository:
         async with self._pool.connection() as connection:
             return await connection.fetchval(
                 """
-                SELECT EXISTS (SELECT FROM replies r JOIN conversations v ON v.id = r.conversation_id
-                    WHERE v.contact_id = $1 AND r.status = 'sending')
+                SELECT EXISTS (SELECT FROM contacts k
+                    JOIN contacts same ON (same.owner_id, same.channel, same.address)
+                        = (k.owner_id, k.channel, k.address)
+                    JOIN conversations v ON v.contact_id = same.id
+                    JOIN replies r ON r.conversation_id = v.id
+                    WHERE k.id = $1 AND r.status = 'sending')
                 """,
                 text(contact_id),
             )

@@ -63,9 +63,12 @@ class MemoryConsentRepository:
 
     async def is_sending_to(self, contact_id: str) -> bool:
         await asyncio.sleep(0)
+        contacts = self._tables.contacts.values()
+        places = {(c.owner_id, c.channel, c.address) for c in contacts if c.id == contact_id}
+        same = {c.id for c in contacts if (c.owner_id, c.channel, c.address) in places}
         return any(
             stored.reply.status is ReplyStatus.SENDING
-            and self._tables.conversations[stored.reply.conversation_id].contact.id == contact_id
+            and self._tables.conversations[stored.reply.conversation_id].contact.id in same
             for stored in self._tables.replies.values()
         )
 

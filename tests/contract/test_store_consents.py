@@ -175,6 +175,15 @@ async def test_whether_a_reply_is_on_its_way(store: Store) -> None:
     assert not await store.consents.is_sending_to(change.contact_id)
     await store.replies.mark_sending("reply")
     assert await store.consents.is_sending_to(change.contact_id)
+    await record(store, said(2, contact_key="US.2", sender="whatsapp:US.2"))
+    at_the_same_address = await store.consents.apply(said(3, contact_key="US.2"), stop=False)
+    assert at_the_same_address is not None
+    assert at_the_same_address.contact_id != change.contact_id
+    assert await store.consents.is_sending_to(at_the_same_address.contact_id)
+    elsewhere = said(4, contact_key="US.3", sender="whatsapp:US.3")
+    another = await store.consents.apply(elsewhere, stop=False)
+    assert another is not None
+    assert not await store.consents.is_sending_to(another.contact_id)
 
 
 async def test_stops_and_sends_at_once(store: Store) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from models.conversations import ReplyStatus
+from serve_app.cli.context import CommandError
 from serve_app.store.reply_states import TAKEN_OVER
 from tests.integration.chain.command_line import recado
 from tests.integration.chain.house import HeldModel, House, Open, contact
@@ -51,5 +52,15 @@ async def test_the_assistant_was_thinking_and_says_nothing_any_more(
 
         given = await recado(at, tmp_path, "conversations", "give-back", NUMBER)
         assert given.exit_code == 0, given.exception
+        again = await recado(at, tmp_path, "conversations", "give-back", NUMBER)
+        assert isinstance(again.exception, CommandError), "nobody has it any more"
         await at.write("And now?")
         assert await at.received() == ["An answer"]
+
+
+async def test_nobody_of_a_number_has_written(house: Open, tmp_path: Path) -> None:
+    async with house(staffed=False) as at:
+        for command in ("take", "give-back"):
+            refused = await recado(at, tmp_path, "conversations", command, "+15559998888")
+            assert isinstance(refused.exception, CommandError)
+            assert "+15559998888" in str(refused.exception)
