@@ -8,7 +8,7 @@ from datetime import timedelta
 import structlog
 
 from models.errors import RecadoError
-from serve_app.administration.letters import owner_of
+from serve_app.administration.letters import LetterReader
 from serve_app.ports import (
     Clock,
     ContactRepository,
@@ -70,7 +70,7 @@ class Housekeeper:
         if shortest is None:
             return 0
         count = 0
-        accounts = await self._accounts.list_all()
+        reader = LetterReader(await self._accounts.list_all())
         now = self._clock.now()
         latest = (now - timedelta(days=shortest)).timestamp()
         for queue in self._queues.values():
@@ -79,7 +79,7 @@ class Housekeeper:
                 for letter in page:
                     if letter.dead_at > latest:
                         break
-                    owner_id = owner_of(letter.job.conversation, letter.job.payload, accounts)
+                    owner_id = reader.owner_of(letter.job.conversation, letter.job.payload)
                     # Nobody knows how long it may be kept: no longer than any owner would.
                     days = shortest if owner_id is None else kept.get(owner_id)
                     if days and letter.dead_at < (now - timedelta(days=days)).timestamp():

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from models.accounts import TwilioAccount
 from models.conversations import Contact
 from models.errors import PermanentError
 from models.jobs import DeadLetter
-from serve_app.administration.letters import digits_of, owner_of, tells_of
+from serve_app.administration.letters import LetterReader, digits_of
 from serve_app.ports import Clock, ContactRepository, Queue, TwilioAccountRepository
 
 _PAGE = 200
@@ -66,7 +65,7 @@ class ContactPrivacy:
     async def export(self, which: str, *, owner_id: str | None = None) -> dict[str, Any]:
         """Everything that is kept, as a JSON document. Raises `PermanentError` for what names nobody."""
         person = await self._person(which, owner_id)
-        accounts = await self._accounts.list_all()
+        reader = LetterReader(await self._accounts.list_all())
         documents: list[dict[str, Any]] = []
         for contact in person.contacts:
             keys = await self._contacts.conversation_keys(contact.id)
@@ -78,10 +77,10 @@ class ContactPrivacy:
                     "waiting": await self._waiting(keys),
                 }
             )
-        strays = await self._strays(person, owner_id, accounts)
+        strays = await self._strays(person, owner_id, reader)
         letters = [
             letter.model_dump(mode="json")
-            async for _, letter in self._letters(person, owner_id, accounts)
+            async for _, letter in self._letters(person, owner_id, reader)
         ]
         now: datetime = self._clock.now()
         return {
@@ -95,10 +94,10 @@ class ContactPrivacy:
         """Until nothing is left, also of what was just being worked on. Raises `PermanentError` for what
         names nobody, before anything is erased."""
         erased = Erasure()
-        accounts = await self._accounts.list_all()
+        reader = LetterReader(await self._accounts.list_all())
         person = await self._person(which, owner_id)
         for _ in range(_MOST_PASSES):
-            await self._pass(person, owner_id, accounts, erased)
+            await self._pass(person, owner_id, reader, erased)
             await self._clock.sleep(_PAUSE_S)
             contacts = await self._contacts.find(which, owner_id=owner_id)
             if not contacts:
@@ -126,7 +125,7 @@ class ContactPrivacy:
         self,
         person: _Person,
         owner_id: str | None,
-        accounts: Sequence[TwilioAccount],
+        reader: LetterReader,
         erased: Erasure,
     ) -> None:
         erased.contacts = max(erased.contacts, len(person.contacts))
@@ -136,9 +135,9 @@ class ContactPrivacy:
             for table, count in (await self._contacts.erase(contact.id)).items():
                 erased.rows[table] = erased.rows.get(table, 0) + count
         # A job may have been on its way from the spool, or to the outbound queue.
-        strays = await self._strays(person, owner_id, accounts)
+        strays = await self._strays(person, owner_id, reader)
         erased.jobs += await self._forget_jobs([*person.keys, *strays])
-        found = [each async for each in self._letters(person, owner_id, accounts)]
+        found = [each async for each in self._letters(person, owner_id, reader)]
         for queue, letter in found:
             erased.dead_letters += await queue.purge(letter.id)
 
@@ -154,26 +153,26 @@ class ContactPrivacy:
         }
 
     async def _strays(
-        self, person: _Person, owner_id: str | None, accounts: Sequence[TwilioAccount]
+        self, person: _Person, owner_id: str | None, reader: LetterReader
     ) -> list[str]:
         """Conversations that wait in Redis and that Postgres doesn't know of this person."""
         found = {key.removeprefix(_CONSENT) for key in await self._waiting_for(person.names)}
         strays = sorted(found - set(person.keys))
         if owner_id is None:
             return strays
-        return [key for key in strays if await self._waits_for(owner_id, key, accounts)]
+        return [key for key in strays if await self._waits_for(owner_id, key, reader)]
 
-    async def _waits_for(self, owner_id: str, key: str, accounts: Sequence[TwilioAccount]) -> bool:
+    async def _waits_for(self, owner_id: str, key: str, reader: LetterReader) -> bool:
         jobs = [
             job
             for queue in self._queues.values()
             for name in (key, f"{_CONSENT}{key}")
             for job in await queue.mailbox(name)
         ]
-        return {owner_of(key, job, accounts) for job in jobs} == {owner_id}
+        return {reader.owner_of(key, job) for job in jobs} == {owner_id}
 
     async def _letters(
-        self, person: _Person, owner_id: str | None, accounts: Sequence[TwilioAccount]
+        self, person: _Person, owner_id: str | None, reader: LetterReader
     ) -> AsyncGenerator[tuple[Queue, DeadLetter]]:
         """Dead letters of these conversations, and those that tell of the person. Of one owner's only those
         that are surely that owner's."""
@@ -184,8 +183,8 @@ class ContactPrivacy:
                     job = letter.job
                     known = job.conversation.removeprefix(_CONSENT) in person.keys
                     if known or (
-                        tells_of(letter, person.names, accounts)
-                        and owner_id in (None, owner_of(job.conversation, job.payload, accounts))
+                        reader.tells_of(letter, person.names)
+                        and owner_id in (None, reader.owner_of(job.conversation, job.payload))
                     ):
                         yield queue, letter
                 start = f"({page[-1].id}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -33,11 +32,12 @@ async def recado(at: House, folder: Path, *arguments: str) -> Result:
     application = {"name": "recado", "import_path": "serve_app.app:build", "args": args}
     config.write_text(yaml.safe_dump({"applications": [application]}))
     printed = StringIO()
-    width, console.width, console.file = console.width, 300, printed
+    width, console.width, console.file = console._width, 300, printed
     try:
         await asyncio.to_thread(app, [*arguments, "--config", str(config)], standalone_mode=False)
     except RecadoError as error:
         return Result(printed.getvalue(), error)
     finally:
-        console.width, console.file = width, sys.stdout
+        # Back to whatever standard output is then.
+        console._width, console._file = width, None
     return Result(printed.getvalue(), None)
