@@ -40,6 +40,12 @@ class _Child:
     failures: int = 0
     restart_at: float | None = None
 
+    def put_off(self, now: float) -> float:
+        """The next start; returns the seconds until then."""
+        delay = min(_RESTART_CAP_S, 0.25 * 2**self.failures) if self.failures > 1 else 0.0
+        self.restart_at = now + delay
+        return delay
+
 
 class Supervisor:
     """Runs in the main thread of its process; the caller holds the data directory's lock."""
@@ -60,6 +66,7 @@ class Supervisor:
         self._ready_timeout_s = ready_timeout_s
         self._children: list[_Child] = []
         self._stop = False
+        self._untold = False
         self._prctl: Callable[[int, int], int] | None = (
             ctypes.CDLL(None).prctl if sys.platform == "linux" else None
         )
@@ -78,34 +85,36 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         self._end_leftovers()
-        self._write("starting")
         try:
+            self._write("starting")
             self._start_all()
         except (RecadoError, OSError, subprocess.SubprocessError) as error:
             _log.error("local services failed to start", error=str(error))
             self._stop_all()
-            self._write("failed", error=str(error))
+            self._tell("failed", error=str(error))
             self._on_settled()
             return 1
         if not self._stop:
-            self._write("ready")
+            self._tell("ready")
             _log.info("local services ready")
         self._on_settled()
         while not self._stop:
             self._watch()
+            if self._untold:
+                self._tell("ready")
             if not live_users(self._data_dir):
-                self._write("stopping")
+                self._tell("stopping")
                 # Somebody may have come between the look and the announcement.
                 if not live_users(self._data_dir):
                     break
-                self._write("ready")
+                self._tell("ready")
             time.sleep(_TICK_S)
-        self._write("stopping")
+        self._tell("stopping")
         self._stop_all()
         orphans = end_processes(haproxies(config_under=self._data_dir.short), patience_s=3.0)
         if orphans:
             _log.warning("ended a load balancer that nobody runs any more", pids=orphans)
-        self._write("stopped")
+        self._tell("stopped")
         _log.info("local services stopped")
         return 0
 
@@ -166,8 +175,7 @@ class Supervisor:
                     continue
                 ran = now - child.started
                 child.failures = 0 if ran > _STEADY_S else child.failures + 1
-                delay = min(_RESTART_CAP_S, 0.25 * 2**child.failures) if child.failures > 1 else 0
-                child.restart_at = now + delay
+                delay = child.put_off(now)
                 _log.error(
                     "died",
                     server=child.server.name,
@@ -175,11 +183,24 @@ class Supervisor:
                     restart_in_s=delay,
                     last_words=self._last_words(child.server),
                 )
-            if now >= child.restart_at:
-                child.restart_at = None
-                child.started = now
-                child.process = self._spawn(child.server)
-                self._write("ready")
+            if child.restart_at is not None and now >= child.restart_at:
+                self._restart(child, now)
+
+    def _restart(self, child: _Child, now: float) -> None:
+        """What keeps a server from starting now, a full disk above all, may pass: the others need this
+        process, so it never ends for it."""
+        try:
+            child.process = self._spawn(child.server)
+        except (OSError, subprocess.SubprocessError) as error:
+            child.failures += 1
+            delay = child.put_off(now)
+            _log.error(
+                "not restarted", server=child.server.name, error=str(error), restart_in_s=delay
+            )
+            return
+        child.restart_at = None
+        child.started = now
+        self._tell("ready")
 
     def _stop_all(self) -> None:
         """Clients first: in the reverse order of starting, each group given its time."""
@@ -225,6 +246,16 @@ class Supervisor:
             return "no log"
         lines = [line for line in text.splitlines() if line.strip()]
         return lines[-1][-400:] if lines else "it wrote nothing"
+
+    def _tell(self, state: State, *, error: str | None = None) -> None:
+        """Write the state down; what a full disk doesn't take is written at a later tick."""
+        try:
+            self._write(state, error=error)
+            self._untold = False
+        except OSError as problem:
+            if not self._untold:
+                _log.error("state not written", state=state, error=str(problem))
+            self._untold = True
 
     def _write(self, state: State, *, error: str | None = None) -> None:
         processes = {

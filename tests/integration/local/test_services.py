@@ -146,6 +146,41 @@ def test_a_server_that_dies_comes_back_with_its_data(env: EnvironmentSettings) -
     _wait(answers)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
+def test_a_full_disk_ends_servers_but_not_their_supervisor(env: EnvironmentSettings) -> None:
+    ensure_services(env, while_pid=os.getpid(), simulator=False)
+    with _redis(env) as redis:
+        redis.set("kept", "yes")
+    before = _state(env)
+    supervisor = psutil.Process(before.supervisor.pid)
+    limits = supervisor.rlimit(psutil.RLIMIT_FSIZE)
+    # No file grows any more: neither the state's nor those of the servers that are started from here on.
+    supervisor.rlimit(psutil.RLIMIT_FSIZE, (0, limits[1]))
+    for name in ("valkey", "postgres"):
+        os.kill(before.processes[name].pid, signal.SIGKILL)
+    known = {ref.pid for ref in before.processes.values()}
+    _wait(
+        lambda: (
+            not before.supervisor.alive()
+            or bool({child.pid for child in supervisor.children()} - known)
+        )
+    )
+    assert before.supervisor.alive()
+
+    supervisor.rlimit(psutil.RLIMIT_FSIZE, limits)
+
+    def serves() -> bool:
+        try:
+            with _redis(env) as redis:
+                return redis.get("kept") == "yes" and _sql(env, "SELECT 1") == 1
+        except (OSError, asyncpg.PostgresError, RedisError):
+            return False
+
+    _wait(serves, limit_s=20)
+    _wait(lambda: all(ref.alive() for ref in _state(env).processes.values()))
+    assert _state(env).supervisor == before.supervisor
+
+
 def test_they_serve_until_the_last_user_is_gone(
     env: EnvironmentSettings, user: subprocess.Popen[bytes]
 ) -> None:

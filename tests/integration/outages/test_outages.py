@@ -21,6 +21,7 @@ from tests.integration.outages.weather import (
     Names,
     away,
     slowest,
+    until,
 )
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults]
@@ -177,6 +178,30 @@ async def test_redis_is_full(
             await operator.config_set("maxmemory", "0")
             await asyncio.sleep(0.5)
         assert {answer.status for answer in at.answers} == {200}
+        await at.check_answers()
+    assert "redis_away" in capsys.readouterr().out
+
+
+async def test_the_disk_of_redis_is_full(
+    weather_of_its_own: Any, private_valkey: ValkeyServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With `appendfsync always` the server doesn't refuse: it ends at the first write that the disk doesn't
+    take. Whoever looks after it starts it again, in vain while the disk is full."""
+    async with weather_of_its_own() as at:
+        async with at.chatter():
+            await asyncio.sleep(0.5)
+            private_valkey.fill_disk()
+            await until(private_valkey.has_ended)
+            await asyncio.to_thread(private_valkey.start)
+            await until(private_valkey.has_ended)
+        assert await at.house.stores.spool.count() > 0
+        assert {answer.status for answer in at.answers} == {200}
+        await at.postgres.cut()
+        assert (await at.write("refused")).status == 503
+        await at.postgres.heal()
+        assert (await at.write("kept")).status == 200
+        private_valkey.free_disk()
+        await asyncio.to_thread(private_valkey.start)
         await at.check_answers()
     assert "redis_away" in capsys.readouterr().out
 
