@@ -19,14 +19,14 @@ from serve_app.conversation.note_messages import NoteMessages
 from serve_app.conversation.note_sender import NoteSender
 from serve_app.delivery.aftermath import FailedDeliveries
 from serve_app.delivery.lanes import lane_between
-from serve_app.delivery.sender import ReplySender
+from serve_app.delivery.sender import SEND_WITHIN_S, ReplySender
 from serve_app.delivery.status import StatusHandler
 from serve_app.ops.samplers import StoreSampler
 from serve_app.ops.tracing import open_tracing
 from serve_app.ops.unmeasured import Unmeasured
 from serve_app.ports import Metrics, SendLane
 from serve_app.queue.consumer import Consumer
-from serve_app.settings import AppSettings
+from serve_app.settings import AppSettings, ChannelSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,12 @@ async def open_sender(
             channels=channels,
             clock=clock,
             settings=settings.sender,
+            send_limits_s={
+                name: section.request_timeout_s
+                for name, section in settings
+                if isinstance(section, ChannelSettings)
+            },
+            send_within_s=min(SEND_WITHIN_S, settings.queue.lease_s),
             metrics=metrics,
             tracing=tracing,
         )

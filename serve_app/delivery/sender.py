@@ -44,9 +44,8 @@ from serve_app.settings import SenderSettings
 log = structlog.get_logger(__name__)
 
 SEND_WITHIN_S = 5.0
-"""How long after a reply was marked as being sent it may still be sent. A sender that was frozen in between
-may have been replaced: it leaves the reply in doubt, to be looked up. Together with the channel's own time
-limit (15 s) it is no more than two thirds of a lease, which pass before anybody takes over."""
+"""How long after a reply was marked as being sent it may still be sent, at most. A sender that was frozen in
+between may have been replaced: it leaves the reply in doubt, to be looked up."""
 
 
 class ReplySender:
@@ -62,9 +61,14 @@ class ReplySender:
         channels: Mapping[str, Channel],
         clock: Clock,
         settings: SenderSettings,
+        send_limits_s: Mapping[str, float],
+        send_within_s: float = SEND_WITHIN_S,
         metrics: Metrics | None = None,
         tracing: Tracing | None = None,
     ) -> None:
+        """`send_limits_s` are the channels' own time limits of one send."""
+        self._send_within_s = send_within_s
+        self._send_limits_s = send_limits_s
         self._tracing = tracing or Tracing()
         self._replies = replies
         self._doubtful = DoubtfulReplies(replies=replies, accounts=accounts, channels=channels)
@@ -117,7 +121,7 @@ class ReplySender:
             return
         # By the wall clock, which also counts what a frozen machine slept through.
         late_s = (self._clock.now() - began).total_seconds()
-        if late_s > SEND_WITHIN_S:
+        if late_s > self._send_within_s:
             log.warning("reply_too_late_to_send", seconds=round(late_s, 1))
             raise SnoozeError(
                 "this sender stood still while it was about to send",
@@ -215,12 +219,17 @@ class ReplySender:
         Raises `SnoozeError` while it is too early to tell, and `ListUnavailableError`, a failed attempt,
         while the provider's list can't be read; after `resolve_attempts` of those it is parked.
         """
-        if reply.status is ReplyStatus.SENDING:
-            await self._replies.mark_unknown(reply.id, error="the sender stopped while sending")
         since = reply.sending_since or self._clock.now()
-        wait = self._settings.resolve_after_s - (self._clock.now() - since).total_seconds()
+        after = self._settings.resolve_after_s
+        if reply.status is ReplyStatus.SENDING:
+            # Its sender may be frozen, or slow, and not dead: whatever the lease, look when it can't send
+            # any more.
+            after = max(after, self._send_within_s + self._send_limits_s[reply.channel])
+        wait = after - (self._clock.now() - since).total_seconds()
         if wait > 0:
             raise SnoozeError("waiting for the delivery report", delay_s=wait)
+        if reply.status is ReplyStatus.SENDING:
+            await self._replies.mark_unknown(reply.id, error="the sender stopped while sending")
         account = await self._account(reply)
         if account is None:
             return True

@@ -66,6 +66,7 @@ QUICK: dict[str, dict[str, Any]] = {
         "slow_down_pause_s": 0.1,
         "slow_down_recovery_s": 0.5,
     },
+    "twilio": {"request_timeout_s": 4.0},
     "conversation": {"debounce_s": 0.05, "typing_indicator": False},
     "ingress": {"publish_timeout_s": 1.0, "account_cache_s": 5.0},
     "log": {"level": "warning"},

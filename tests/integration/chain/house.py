@@ -62,6 +62,7 @@ QUICK: dict[str, dict[str, Any]] = {
         "slow_down_pause_s": 0.1,
         "slow_down_recovery_s": 0.5,
     },
+    "twilio": {"request_timeout_s": 3.0},
     "conversation": {"debounce_s": 0.05},
     "notes": {"interval_s": 0.1, "backoff_base_s": 0.1, "backoff_cap_s": 0.2},
     "ingress": {"publish_timeout_s": 1.0, "account_cache_s": 5.0},

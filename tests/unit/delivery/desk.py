@@ -9,7 +9,7 @@ from models.conversations import NewReply, Reply, ReplyStatus, TurnOutcome
 from models.jobs import Claim
 from models.messages import DeliveryStatus, OutboundMessage, SentMessage
 from serve_app.conversation.reply_parts import reply_job
-from serve_app.delivery.sender import ReplySender
+from serve_app.delivery.sender import SEND_WITHIN_S, ReplySender
 from serve_app.settings import SenderSettings
 from serve_app.testing.channels import Accepted, MemoryChannel
 from serve_app.testing.metrics import MemoryMetrics
@@ -19,6 +19,8 @@ from serve_app.testing.store import MemoryStore
 from tests.unit.conversation.stage import ManualClock, account, claim_of, message, owner
 
 WAIT_S = 10.0
+SEND_LIMIT_S = 4.0
+SEND_IS_OVER_S = SEND_WITHIN_S + SEND_LIMIT_S
 
 
 @dataclass
@@ -137,6 +139,7 @@ async def open_desk(**settings: object) -> Desk:
             rates=rates,
             channels={channel.name: channel},
             clock=clock,
+            send_limits_s={channel.name: SEND_LIMIT_S},
             settings=SenderSettings.model_validate({"resolve_after_s": WAIT_S, **settings}),
             metrics=metrics,
         ),

@@ -20,7 +20,7 @@ from models.errors import (
 from models.jobs import DeadReason, NewJob
 from models.messages import DeliveryStatus, Fault, StatusUpdate
 from tests.unit.conversation import stage
-from tests.unit.delivery.desk import WAIT_S, Desk, ago, open_desk
+from tests.unit.delivery.desk import SEND_IS_OVER_S, WAIT_S, Desk, ago, open_desk
 
 S = ReplyStatus
 
@@ -290,12 +290,36 @@ async def test_a_crash_while_sending(after_the_post: bool, attempts: int) -> Non
     with pytest.raises(SnoozeError) as caught:
         await desk.sender.handle(claim)
     assert caught.value.delay_s == pytest.approx(WAIT_S - 3)
-    assert await desk.status(reply) is S.UNKNOWN
+    assert await desk.status(reply) is S.SENDING
     desk.clock.advance(WAIT_S)
     await desk.sender.handle(claim)
     assert await desk.status(reply) is S.SENT
     assert desk.arrived == ["Hello"]
     assert len(desk.channel.attempts) == attempts
+
+
+async def test_a_sender_that_is_slow_and_not_dead_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its lease ran out and another took over: whatever the lease, that one looks when the send is over."""
+    desk = await open_desk(resolve_after_s=1.0)
+    reply = await one(desk)
+    claim = await desk.claim(reply)
+    send = desk.channel.send
+
+    async def late(message: Any, account: Any) -> Any:
+        monkeypatch.setattr(desk.channel, "send", send)
+        desk.clock.advance(SEND_IS_OVER_S - 0.1)
+        with pytest.raises(SnoozeError) as caught:
+            await desk.sender.handle(claim)
+        assert caught.value.delay_s == pytest.approx(0.1)
+        return await send(message, account)
+
+    monkeypatch.setattr(desk.channel, "send", late)
+    await desk.sender.handle(claim)
+    desk.clock.advance(0.1)
+    await desk.sender.handle(claim)
+    assert (desk.arrived, await desk.status(reply)) == (["Hello"], S.SENT)
 
 
 async def test_a_send_cut_off_in_the_middle_is_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
