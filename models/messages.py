@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,6 +15,12 @@ class Frozen(BaseModel):
     """Base of the value types: immutable, unknown fields refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def from_queue(cls, text: str) -> Self:
+        """What another version may have written: fields that are unknown here are passed over, so that a
+        rolling update loses nothing. Raises `ValidationError`."""
+        return cls.model_validate_json(text, extra="ignore")
 
 
 class MessageKind(StrEnum):

@@ -33,7 +33,8 @@ class IngressSettings(Section):
     watch_interval_s: float = Field(default=1.0, gt=0)
     """Between two looks at both stores, beside the webhooks."""
     max_backlog: int = Field(default=1_000_000, ge=1)
-    """Conversations with a waiting turn above which new webhooks are answered 503."""
+    """Conversations with a waiting turn above which new webhooks are answered 503; also webhooks in the
+    Postgres spool."""
     account_cache_s: float = Field(default=30.0, ge=0)
     """How long an account's token is kept in memory; an older copy is used while Postgres is away."""
 

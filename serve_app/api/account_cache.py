@@ -17,6 +17,8 @@ log = structlog.get_logger(__name__)
 
 AWAY_S = 2.0
 """How long an account kept in memory serves after Postgres didn't answer, before it is asked again."""
+FRESH_EVERY_S = 0.2
+"""Between two looks at one account that wrong signatures cause."""
 PATIENCE_S = 0.1
 """How long a webhook waits for Postgres when an older copy of its account is at hand."""
 
@@ -31,7 +33,7 @@ class _CachedAccount:
 class _Lookup:
     task: asyncio.Task[TwilioAccount | None]
     since: float
-    """By the event loop's clock, which the waiting goes by too."""
+    """When Postgres is asked, by the event loop's clock, which the waiting goes by too."""
 
 
 class AccountCache:
@@ -57,6 +59,7 @@ class AccountCache:
         self._max_entries = max_entries
         self._cached: dict[str, _CachedAccount] = {}
         self._lookups: dict[str, _Lookup] = {}
+        self._looked_afresh: dict[str, float] = {}
 
     async def get(self, account_id: str, *, fresh: bool = False) -> TwilioAccount | None:
         """Unknown accounts aren't remembered, so that made-up ids don't drive out real ones. Raises
@@ -65,8 +68,9 @@ class AccountCache:
         if cached and self._clock.monotonic() < cached.fresh_until and not fresh:
             return cached.account
         lookup = self._lookups.get(account_id)
-        if lookup is None or fresh:
-            # One that began before isn't fresh: what made the caller ask may have happened since.
+        if fresh:
+            lookup = self._look_up_afresh(account_id)
+        elif lookup is None:
             lookup = self._look_up(account_id)
         limit = self._timeout_s
         if cached and not fresh:
@@ -82,12 +86,28 @@ class AccountCache:
             raise error
         raise StoreUnavailableError(f"can't look up the account: {error}") from error
 
-    def _look_up(self, account_id: str) -> _Lookup:
-        task = asyncio.create_task(within(self._timeout_s, self._accounts.by_sid(account_id)))
-        lookup = _Lookup(task, asyncio.get_running_loop().time())
+    def _look_up_afresh(self, account_id: str) -> _Lookup:
+        """One that began before isn't fresh: what made the caller ask may have happened since. But a flood of
+        wrong signatures shares one that is about to begin."""
+        now = asyncio.get_running_loop().time()
+        lookup = self._lookups.get(account_id)
+        if lookup is not None and lookup.since > now:
+            return lookup
+        begins = max(now, self._looked_afresh.get(account_id, 0.0) + FRESH_EVERY_S)
+        self._looked_afresh[account_id] = begins
+        return self._look_up(account_id, wait_s=begins - now)
+
+    def _look_up(self, account_id: str, *, wait_s: float = 0.0) -> _Lookup:
+        task = asyncio.create_task(self._ask(account_id, wait_s))
+        lookup = _Lookup(task, asyncio.get_running_loop().time() + wait_s)
         self._lookups[account_id] = lookup
         task.add_done_callback(self._keeper(account_id))
         return lookup
+
+    async def _ask(self, account_id: str, wait_s: float) -> TwilioAccount | None:
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        return await within(self._timeout_s, self._accounts.by_sid(account_id))
 
     def _keeper(self, account_id: str) -> Callable[[asyncio.Task[TwilioAccount | None]], None]:
         def keep(task: asyncio.Task[TwilioAccount | None]) -> None:

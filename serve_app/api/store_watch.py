@@ -50,6 +50,7 @@ class StoreWatch:
         self._max_backlog = max_backlog
         self._interval_s = interval_s
         self._figures: dict[str, _Figure] = {}
+        self._spool_figures: dict[str, _Figure] = {}
         self._spooled: set[str] = set()
         self._spooled_since_look: set[str] = set()
         self._too_many_spooled = False
@@ -72,7 +73,8 @@ class StoreWatch:
     # --- what webhooks ask ---------------------------------------------------------------------
 
     def refuse_if_full(self, queue: str) -> None:
-        """Raises `OverloadedError` if more turns wait in the queue than may; unless the figure is old."""
+        """Raises `OverloadedError` if more turns wait in the queue, or webhooks in its spool, than may; unless
+        the figure is old."""
         problem = self._problem(queue)
         if problem is not None:
             raise OverloadedError(problem, retry_after=RETRY_SHED_S)
@@ -128,6 +130,13 @@ class StoreWatch:
         self._too_many_spooled = len(found) > MOST_SPOOLED
         # What was spooled while the answer was on its way may be missing in it.
         self._spooled = found | self._spooled_since_look
+        for queue in self._queues:
+            # While Redis is away its backlog is unknown, and this is what grows.
+            waiting = 0
+            if found:
+                count = self._spool.count(queue=queue.name, at_most=self._max_backlog + 1)
+                waiting = await within(LOOK_TIMEOUT_S, count)
+            self._spool_figures[queue.name] = _Figure(waiting, self._clock.monotonic())
         self.postgres_worked()
 
     async def _guard(
@@ -143,12 +152,16 @@ class StoreWatch:
             failed(error)
 
     def _problem(self, queue: str) -> str | None:
-        figure = self._figures.get(queue)
-        if figure is None or figure.waiting <= self._max_backlog:
-            return None
-        if self._clock.monotonic() - figure.at > STALE_LOOKS * self._interval_s:
-            return None
-        return f"{figure.waiting} turns wait in {queue}, more than {self._max_backlog}"
+        for figures, what in (
+            (self._figures, "turns wait in"),
+            (self._spool_figures, "webhooks are spooled for"),
+        ):
+            figure = figures.get(queue)
+            if figure is None or figure.waiting <= self._max_backlog:
+                continue
+            if self._clock.monotonic() - figure.at <= STALE_LOOKS * self._interval_s:
+                return f"{figure.waiting} {what} {queue}, more than {self._max_backlog}"
+        return None
 
 
 def _text(error: BaseException) -> str:

@@ -64,12 +64,16 @@ class WebhookService:
         and what was kept of it is recognised."""
         accounts = await self.verify(request)
         queue = self._status if about == "status" else self._inbound
-        self._intake.refuse_if_full(queue)
         try:
             contents = self._channel.read(request, received_at=self._clock.now())
         except UnprocessableError as error:
+            self._intake.refuse_if_full(queue)
             text = request.body.decode("utf-8", "replace")
             return await self._bury(queue, text, error)
+        # However much waits: who opts out gets no more replies.
+        for message in contents.messages:
+            await self._take_consent(message)
+        self._intake.refuse_if_full(queue)
         outcomes = [
             await self._keep_message(message, accounts[message.account_id])
             for message in contents.messages
@@ -86,10 +90,12 @@ class WebhookService:
             return IGNORED
         return next((name for name in outcomes if name != Kept.KNOWN.value), Kept.KNOWN.value)
 
-    async def _keep_message(self, message: InboundMessage, account: TwilioAccount) -> str:
+    async def _take_consent(self, message: InboundMessage) -> None:
         late = await self._consent.take(message)
         if late is not None:
             await self._intake.keep(self._status, late, lambda: self._status.publish(late))
+
+    async def _keep_message(self, message: InboundMessage, account: TwilioAccount) -> str:
         correlation_id = uuid.uuid4().hex
         job = NewJob(
             id=message.job_id,

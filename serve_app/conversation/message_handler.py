@@ -68,6 +68,11 @@ class MessageHandler:
 
 def parse_job(job: Job) -> InboundMessage:
     try:
-        return InboundMessage.model_validate_json(job.payload)
+        return InboundMessage.from_queue(job.payload)
     except ValidationError as error:
-        raise UnprocessableError(f"job {job.id} holds no message: {error}") from error
+        # Their places, not their values: those are what a contact wrote.
+        faults = ", ".join(
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False)
+        )
+        raise UnprocessableError(f"job {job.id} holds no message: {faults}") from error

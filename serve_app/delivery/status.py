@@ -53,11 +53,11 @@ class StatusHandler:
     async def handle(self, claim: Claim) -> None:
         for job in claim.jobs:
             if job.id.startswith(CONSENT_JOB):
-                message = InboundMessage.model_validate_json(job.payload)
+                message = InboundMessage.from_queue(job.payload)
                 await self._consents.apply(message, stop=message.consent is ConsentWord.STOP)
                 continue
             try:
-                update = StatusUpdate.model_validate_json(job.payload)
+                update = StatusUpdate.from_queue(job.payload)
             except ValidationError as error:
                 raise UnprocessableError(f"job {job.id} holds no delivery report") from error
             with await self._in_the_replys_trace(update):

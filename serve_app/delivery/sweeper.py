@@ -9,7 +9,7 @@ from contextlib import aclosing
 import structlog
 
 from models.conversations import ReplyStatus
-from models.errors import RecadoError
+from models.errors import QueueUnavailableError, RecadoError
 from models.jobs import JobState
 from serve_app.delivery.publisher import ReplyPublisher
 from serve_app.ports import Clock, Queue, ReplyRepository, SpooledJob, SpoolRepository
@@ -24,6 +24,9 @@ REPLY_BATCH = 1_000
 """Unsent replies that are looked at in one sweep. Many may be rightly unsent (waiting for a retry, or dead
 letters), and must not hide a forgotten one."""
 LOST = "its job was given up while it wasn't known whether it had been sent"
+
+_Line = tuple[str, str]
+"""A queue and a conversation: what keeps its order."""
 
 _IN_DOUBT = (ReplyStatus.SENDING, ReplyStatus.UNKNOWN)
 
@@ -52,6 +55,8 @@ class Sweeper:
         self._spool_interval_s = spool_interval_s
         self._older_than_s = older_than_s
         self._failing: set[str] = set()
+        self._stuck: set[str] = set()
+        """Spooled jobs that have been complained of."""
 
     async def run(self) -> None:
         """Until cancelled; a store that is away is tried again at the next round."""
@@ -62,10 +67,11 @@ class Sweeper:
     async def sweep_spool(self) -> int:
         """Publish spooled jobs; those published before the spool was left are recognised by their ids."""
         count = 0
+        stuck: set[_Line] = set()
         # Closed at once when publishing fails: an open batch keeps its transaction and its lock.
         async with aclosing(self._spool.batches(limit=SPOOL_BATCH)) as batches:
             async for batch in batches:
-                await self._publish_all(batch)
+                await self._publish_all(batch, stuck)
                 count += len(batch)
         if count:
             log.warning("spool_drained", jobs=count)
@@ -86,24 +92,43 @@ class Sweeper:
             log.warning("forgotten_replies_published", replies=count)
         return count
 
-    async def _publish_all(self, batch: Sequence[SpooledJob]) -> None:
-        """A conversation's jobs one after the other, in order; conversations beside each other."""
-        conversations: dict[tuple[str, str], list[SpooledJob]] = {}
+    async def _publish_all(self, batch: list[SpooledJob], stuck: set[_Line]) -> None:
+        """A conversation's jobs one after the other, in order; conversations beside each other. What can't be
+        published though its queue is there is taken out of the batch, with all that is behind it: its
+        conversation is `stuck`."""
+        conversations: dict[_Line, list[SpooledJob]] = {}
         for item in batch:
             conversations.setdefault((item.queue, item.job.conversation), []).append(item)
         slots = asyncio.Semaphore(SPOOL_CONCURRENCY)
 
-        async def publish(items: Sequence[SpooledJob]) -> None:
+        async def publish(line: _Line, items: Sequence[SpooledJob]) -> None:
             async with slots:
                 for item in items:
-                    await self._queues[item.queue].publish(item.job, debounce_s=item.debounce_s)
+                    if line not in stuck and not await self._publish(item):
+                        stuck.add(line)
+                    if line in stuck:
+                        batch.remove(item)
 
-        tasks = [asyncio.create_task(publish(items)) for items in conversations.values()]
+        tasks = [asyncio.create_task(publish(*each)) for each in conversations.items()]
         try:
             await asyncio.gather(*tasks)
         finally:
             # The first failure ends the batch; the rest must not go on behind the next one's back.
             await end_tasks(tasks)
+
+    async def _publish(self, item: SpooledJob) -> bool:
+        """False if this job in particular can't be published. Raises `QueueUnavailableError` if none can."""
+        try:
+            await self._queues[item.queue].publish(item.job, debounce_s=item.debounce_s)
+        except Exception as error:
+            if isinstance(error, QueueUnavailableError) and error.away:
+                raise
+            if item.job.id not in self._stuck:
+                log.exception("spooled_job_is_stuck", job=item.job.id, queue=item.queue)
+            self._stuck.add(item.job.id)
+            return False
+        self._stuck.discard(item.job.id)
+        return True
 
     async def _repeat(self, sweep: Callable[[], Awaitable[int]], interval_s: float) -> None:
         while True:

@@ -19,11 +19,13 @@ class SpoolRepository(Protocol):
 
     def batches(self, *, limit: int) -> AsyncGenerator[list[SpooledJob]]:
         """Spooled jobs in order of arrival, locked while the caller handles each batch and deleted when
-        it asks for the next one; other sweepers skip them. Close it (`aclosing`): a batch that wasn't
-        handled is unlocked then."""
+        it asks for the next one; other sweepers skip them. What the caller takes out of the list stays, and
+        isn't in a later batch. Close it (`aclosing`): a batch that wasn't handled is unlocked then."""
         ...
 
-    async def count(self) -> int: ...
+    async def count(self, *, queue: str | None = None, at_most: int | None = None) -> int:
+        """Jobs of one queue, or of all; not counted further than `at_most`."""
+        ...
 
     async def conversations(self, *, limit: int) -> set[str]:
         """Some of the conversations that have jobs here: all of them if they are fewer than `limit`."""

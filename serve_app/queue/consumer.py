@@ -8,7 +8,7 @@ from random import SystemRandom
 
 import structlog
 
-from models.jobs import Claim
+from models.jobs import Claim, DeadLetter
 from serve_app.clock import SystemClock
 from serve_app.ports import Clock, Queue
 from serve_app.queue.scheduler import Loop, Outage
@@ -70,6 +70,7 @@ class Consumer:
         self._finished = asyncio.Event()
         self._outage = Outage(queue=queue.name, clock=self._clock)
         self._turns: dict[asyncio.Task[None], Turn] = {}
+        self._announcements: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
 
     @property
@@ -149,7 +150,7 @@ class Consumer:
             if claims:
                 log.warning("turns of a silent consumer taken over", turns=len(claims))
             self._start(claims)
-            await announce(self._handler, self._queue.pop_crash_letters())
+            self._announce(self._queue.pop_crash_letters())
         return self._scan_interval_s
 
     # --- turns ---------------------------------------------------------------------------------
@@ -174,6 +175,13 @@ class Consumer:
             task = asyncio.create_task(self._run(turn))
             self._turns[task] = turn
             task.add_done_callback(self._forget)
+
+    def _announce(self, letters: Sequence[DeadLetter]) -> None:
+        """Beside the loop: a handler that waits for a store must not hold up what is to be reclaimed."""
+        if letters:
+            task = asyncio.create_task(announce(self._handler, letters))
+            self._announcements.add(task)
+            task.add_done_callback(self._announcements.discard)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         del self._turns[task]
@@ -207,7 +215,7 @@ class Consumer:
         except TimeoutError:
             log.error("drain took too long", loops=len(self._loops), turns=len(self._turns))
         finally:
-            for task in (*self._loops, *self._turns):
+            for task in (*self._loops, *self._turns, *self._announcements):
                 task.cancel()
 
     async def _finish_turns(self, grace_s: float) -> None:
@@ -218,5 +226,5 @@ class Consumer:
             turn.interrupt()
         await asyncio.wait(self._loops)
         # What the last read brought was started interrupted.
-        if self._turns:
-            await asyncio.wait(list(self._turns))
+        if rest := [*self._turns, *self._announcements]:
+            await asyncio.wait(rest)

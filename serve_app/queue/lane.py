@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, cast
 
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import RedisError
 
 AT_MOST = 128
 """Commands of one round trip, so that no answer waits for too many others."""
@@ -82,7 +81,8 @@ class CommandLane:
         answers: list[Any]
         try:
             answers = await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError) as error:
+        except Exception as error:
+            # Whatever it is, such as an argument that can't be encoded: nobody was cancelled.
             answers = [error] * len(batch)
         except BaseException:
             for _, waiter in batch:

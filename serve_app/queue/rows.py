@@ -95,7 +95,7 @@ def trace_from(text: str | None) -> dict[str, str]:
 def history_from(text: str | None) -> tuple[FailedAttempt, ...]:
     if not text:
         return ()
-    return tuple(FailedAttempt.model_validate_json(line) for line in text.split("\n"))
+    return tuple(FailedAttempt.from_queue(line) for line in text.split("\n"))
 
 
 def error_note(

@@ -10,6 +10,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from models.errors import QueueUnavailableError
 from models.jobs import Backlog, Claim, DeadLetter, DeadReason, Job, JobState, NewJob
 from serve_app.queue.dead_letters import DeadLetterStore
 from serve_app.queue.keys import ShardKeys, shard_of
@@ -92,7 +93,13 @@ class QueueService:
             if len(claims) >= count:
                 break
             shard = (first + step) % shards
-            claims += await self._open(shard, consumer, count - len(claims))
+            try:
+                claims += await self._open(shard, consumer, count - len(claims))
+            except QueueUnavailableError:
+                if not claims:
+                    raise
+                # They are ours: lost here they would wait for a lease, and count a crash.
+                break
         return claims
 
     async def _take_next(self, *, consumer: str, count: int, wait_s: float) -> list[Claim]:
@@ -190,26 +197,33 @@ class QueueService:
     # --- what time brings ----------------------------------------------------------------------
 
     async def reclaim(self, *, consumer: str, count: int) -> list[Claim]:
+        # Before anything is taken over: what fails then takes no claims along.
+        await self._tidy()
         claims: list[Claim] = []
-        for shard, keys in enumerate(self._shards):
+        for shard in range(len(self._shards)):
             if len(claims) >= count:
                 break
-            now, turns, letters = await self._scripts.run(
-                "reclaim",
-                keys,
-                consumer,
-                _ms(self._settings.lease_s),
-                count - len(claims),
-                self._settings.max_turn_jobs,
-                self._settings.max_crashes,
-                self._settings.max_history,
-            )
-            claims += [
-                claim_from(row, shard=shard, consumer=consumer, taken_ms=now) for row in turns
-            ]
-            self._crash_letters += self._letters_from(letters, shard)
-        await self._tidy()
+            try:
+                claims += await self._take_over(shard, consumer, count - len(claims))
+            except QueueUnavailableError:
+                if not claims:
+                    raise
+                break
         return claims
+
+    async def _take_over(self, shard: int, consumer: str, count: int) -> list[Claim]:
+        now, turns, letters = await self._scripts.run(
+            "reclaim",
+            self._shards[shard],
+            consumer,
+            _ms(self._settings.lease_s),
+            count,
+            self._settings.max_turn_jobs,
+            self._settings.max_crashes,
+            self._settings.max_history,
+        )
+        self._crash_letters += self._letters_from(letters, shard)
+        return [claim_from(row, shard=shard, consumer=consumer, taken_ms=now) for row in turns]
 
     def pop_crash_letters(self) -> list[DeadLetter]:
         letters, self._crash_letters = self._crash_letters, []

@@ -40,6 +40,7 @@ class PostgresSpoolRepository:
         A batch whose handling raises, or takes longer than the pool's limit for idle transactions,
         stays in the spool.
         """
+        seen = 0
         while True:
             async with self._pool.transaction() as connection:
                 if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _SWEEPER):
@@ -47,13 +48,15 @@ class PostgresSpoolRepository:
                 rows = await connection.fetch(
                     """
                     SELECT seq, queue, job_id, conversation, payload, trace, fairness_key, debounce_s
-                    FROM inbox_spool ORDER BY seq LIMIT $1 FOR UPDATE
+                    FROM inbox_spool WHERE seq > $2 ORDER BY seq LIMIT $1 FOR UPDATE
                     """,
                     limit,
+                    seen,
                 )
                 if not rows:
                     return
-                yield [
+                seen = rows[-1]["seq"]
+                batch = [
                     SpooledJob(
                         queue=row["queue"],
                         job=NewJob(
@@ -67,13 +70,23 @@ class PostgresSpoolRepository:
                     )
                     for row in rows
                 ]
+                yield batch
+                done = {(item.queue, item.job.id) for item in batch}
                 await connection.execute(
-                    "DELETE FROM inbox_spool WHERE seq = ANY($1)", [row["seq"] for row in rows]
+                    "DELETE FROM inbox_spool WHERE seq = ANY($1)",
+                    [row["seq"] for row in rows if (row["queue"], row["job_id"]) in done],
                 )
 
-    async def count(self) -> int:
+    async def count(self, *, queue: str | None = None, at_most: int | None = None) -> int:
         async with self._pool.connection() as connection:
-            return await connection.fetchval("SELECT count(*) FROM inbox_spool")
+            return await connection.fetchval(
+                """
+                SELECT count(*) FROM
+                    (SELECT FROM inbox_spool WHERE $1::text IS NULL OR queue = $1 LIMIT $2) AS found
+                """,
+                queue,
+                at_most,
+            )
 
     async def conversations(self, *, limit: int) -> set[str]:
         async with self._pool.connection() as connection:

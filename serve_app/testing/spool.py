@@ -21,16 +21,22 @@ class MemorySpoolRepository:
         self._tables.spool.setdefault((queue, job.id), spooled)
 
     async def batches(self, *, limit: int) -> AsyncGenerator[list[SpooledJob]]:
-        while self._tables.spool and not self._sweeping.locked():
+        left: set[tuple[str, str]] = set()
+        while not self._sweeping.locked():
             async with self._sweeping:
-                batch = list(self._tables.spool.items())[:limit]
-                yield [spooled for _, spooled in batch]
-                for key, _ in batch:
-                    del self._tables.spool[key]
+                fresh = [item for key, item in self._tables.spool.items() if key not in left]
+                batch = fresh[:limit]
+                if not batch:
+                    return
+                left |= {(item.queue, item.job.id) for item in batch}
+                yield batch
+                for item in batch:
+                    del self._tables.spool[item.queue, item.job.id]
 
-    async def count(self) -> int:
+    async def count(self, *, queue: str | None = None, at_most: int | None = None) -> int:
         await asyncio.sleep(0)
-        return len(self._tables.spool)
+        found = sum(queue in (None, spooled.queue) for spooled in self._tables.spool.values())
+        return found if at_most is None else min(found, at_most)
 
     async def conversations(self, *, limit: int) -> set[str]:
         await asyncio.sleep(0)

@@ -82,6 +82,30 @@ async def test_deleted_only_after_handling(store: Store) -> None:
     assert await _ids(store) == [["job2", "job3"]]
 
 
+async def test_what_is_taken_out_stays_and_is_passed_over(store: Store) -> None:
+    for number in range(5):
+        await store.spool.add("inbound", _job(number))
+    seen: list[str] = []
+    async for batch in store.spool.batches(limit=2):
+        seen += [item.job.id for item in batch]
+        batch[:] = [item for item in batch if item.job.id not in ("job0", "job3")]
+
+    assert seen == [f"job{number}" for number in range(5)]
+    assert await _ids(store) == [["job0", "job3"]]
+
+
+async def test_counted_by_queue_and_no_further_than_asked(store: Store) -> None:
+    for number in range(4):
+        await store.spool.add("inbound", _job(number))
+    await store.spool.add("status", _job(9))
+
+    assert await store.spool.count() == 5
+    assert await store.spool.count(queue="inbound") == 4
+    assert await store.spool.count(queue="nobody") == 0
+    assert await store.spool.count(queue="inbound", at_most=3) == 3
+    assert await store.spool.count(at_most=3) == 3
+
+
 async def test_other_sweepers_find_nothing(store: Store) -> None:
     for number in range(4):
         await store.spool.add("inbound", _job(number))

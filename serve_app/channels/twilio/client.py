@@ -123,18 +123,26 @@ class TwilioClient:
     ) -> list[SentMessage]:
         messages = client.api.v2010.accounts(account.account_sid).messages
         found: list[SentMessage] = []
+        seen = 0
         async for listed in await messages.stream_async(
             to=message.recipient,
             from_=values.unset if message.messaging_service_id else message.sender,
             limit=_LIST_LIMIT,
             page_size=_LIST_PAGE,
         ):
+            seen += 1
             created = listed.date_created
             if created is not None and created < start - _LIST_HORIZON:
                 break
             if (created is None or created >= start) and str(listed.direction) != "inbound":
                 sent = _sent(listed)
                 found.append(sent.model_copy(update={"body": sent.body.removeprefix(TRIAL_PREFIX)}))
+        else:
+            if seen >= _LIST_LIMIT:
+                # What isn't in this much of it may be further on: that isn't absence.
+                raise ListUnavailableError(
+                    f"Twilio's list of messages to this contact is longer than the {_LIST_LIMIT} read of it"
+                )
         found.reverse()
         return found
 

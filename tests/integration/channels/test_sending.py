@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from models.errors import (
+    ListUnavailableError,
     RetryableError,
     SendDeferredError,
     SendRejectedError,
@@ -19,6 +20,7 @@ from models.errors import (
 )
 from models.messages import DeliveryStatus, Fault, TemplateContent
 from serve_app.channels.registry import open_channels
+from serve_app.channels.twilio import client as twilio_client
 from serve_app.channels.twilio.channel import open_twilio
 from serve_app.clock import SystemClock
 from serve_app.settings import AppSettings, EnvironmentSettings, TwilioSettings
@@ -60,6 +62,17 @@ async def test_a_trial_accounts_message_is_found_by_its_own_text():
         await on.channel.send(reply("Sent from your Twilio trial account - Olá"), account())
         (listed,) = await on.channel.find_sent(reply(), account(), since=ago(1))
         assert listed.body == "Olá"
+
+
+async def test_a_list_longer_than_what_is_read_of_it_tells_of_no_absence(monkeypatch):
+    monkeypatch.setattr(twilio_client, "_LIST_LIMIT", 3)
+    async with stage() as on:
+        for number in range(3):
+            await on.channel.send(reply(f"m{number}"), account())
+            if number == 1:
+                assert len(await on.channel.find_sent(reply(), account(), since=ago(1))) == 2
+        with pytest.raises(ListUnavailableError, match="3"):
+            await on.channel.find_sent(reply("missing"), account(), since=ago(1))
 
 
 async def test_a_messaging_service_stands_in_for_the_sender():

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -265,6 +266,37 @@ async def test_an_entry_whose_data_is_gone_is_acknowledged(
     await asyncio.sleep(0.005)
     assert await queue.reclaim(consumer="two", count=10) == []
     assert (await queue.backlog()).in_flight == 0
+
+
+async def test_what_was_taken_outlives_what_fails_after_it(
+    valkey_url: str, open_queue: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, _ = open_queue(valkey_url, shards=2, lease_s=0.01)
+    for number in range(8):
+        await queue.publish(job(f"m{number}"))
+    run, failing = queue._scripts.run, ("take", 1)
+
+    async def fail(name: str, keys: ShardKeys, *args: str | int) -> Any:
+        if (name, queue._shards.index(keys)) == failing:
+            raise QueueUnavailableError("gone")
+        return await run(name, keys, *args)
+
+    monkeypatch.setattr(queue._scripts, "run", fail)
+    taken = await queue.take(consumer="one", count=8, block_s=0)
+    assert taken
+    assert {claim.shard for claim in taken} == {0}
+    await asyncio.sleep(0.02)
+    failing = ("tidy", 0)
+    with pytest.raises(QueueUnavailableError):
+        await queue.reclaim(consumer="two", count=8)
+    for claim in taken:
+        await queue.heartbeat(claim)
+    await asyncio.sleep(0.02)
+    failing = ("reclaim", 1)
+    assert len(await queue.reclaim(consumer="two", count=8)) == len(taken)
+    failing = ("reclaim", 0)
+    with pytest.raises(QueueUnavailableError):
+        await queue.reclaim(consumer="two", count=8)
 
 
 async def test_a_turn_read_but_never_opened_is_no_crash(

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from structlog.typing import EventDict
 
-from serve_app.api import store_watch
-from tests.unit.api.door import STATUS, Door, open_door, text_message
-from tests.unit.conversation.stage import ACCOUNT_SID
+from serve_app.api import account_cache, store_watch
+from tests.unit.api.door import INBOUND, STATUS, Door, open_door, signed, text_message, with_token
+from tests.unit.conversation.stage import ACCOUNT_SID, CONTACT
 
 OTHER = "whatsapp:+15559990000"
 
@@ -190,6 +190,33 @@ async def test_a_full_backlog_sheds_messages(debounce_s: float) -> None:
         assert (await door.http.get("/healthz/ready")).json() == {"status": "ready", "parts": {}}
 
 
+async def test_a_full_spool_sheds_as_a_full_queue_does() -> None:
+    async with open_door(max_backlog=3) as door:
+        door.inbound.down = True
+        await fill(door, 3)
+        assert (await door.post(text_message(1))).status_code == 200
+        await door.watch.look()
+        assert (await door.post(text_message(2))).status_code == 503
+        report = [("AccountSid", ACCOUNT_SID), ("MessageSid", "SM9"), ("MessageStatus", "sent")]
+        assert (await door.post(report, path=STATUS)).status_code == 200
+        ready = await door.http.get("/healthz/ready")
+        assert "4 webhooks are spooled for inbound" in ready.json()["parts"]["backlog"]
+        door.inbound.down = False
+        door.store.tables.spool.clear()
+        await door.watch.look()
+        assert (await door.post(text_message(2))).status_code == 200
+
+
+async def test_who_opts_out_is_heard_while_messages_are_shed() -> None:
+    async with open_door(max_backlog=1) as door:
+        await door.post(text_message(1))
+        await fill(door, 2)
+        stop = text_message(2, Body="STOP")
+        assert (await door.post(stop)).status_code == 503
+        (contact,) = [c for c in door.store.tables.contacts.values() if c.address == CONTACT]
+        assert contact.opted_out_at is not None
+
+
 async def test_nobody_who_cannot_sign_learns_of_it() -> None:
     async with open_door(max_backlog=1) as door:
         await fill(door, 2)
@@ -228,6 +255,21 @@ async def test_webhooks_at_once_ask_for_their_account_once() -> None:
     async with open_door() as door:
         await asyncio.gather(*(door.post(text_message(number)) for number in range(20)))
         assert door.accounts.calls == 1
+
+
+async def test_a_flood_of_wrong_signatures_shares_few_lookups() -> None:
+    async with open_door(spool_timeout_s=2) as door:
+        await door.post(text_message(1))
+        began = asyncio.get_running_loop().time()
+        forged = [door.post(text_message(number), signature="forged") for number in range(60)]
+        # With the token that Postgres holds since: picked up in the middle of the flood.
+        await door.store.accounts.save(with_token("token-2"))
+        params = text_message(99)
+        true = door.post(params, signature=signed(INBOUND, params, "token-2"))
+        answers = await asyncio.gather(*forged, true)
+        assert [answer.status_code for answer in answers] == [403] * 60 + [200]
+        seconds = asyncio.get_running_loop().time() - began
+        assert door.accounts.calls <= 3 + seconds / account_cache.FRESH_EVERY_S
 
 
 async def test_a_slow_postgres_holds_up_nobody_whose_account_is_known() -> None:

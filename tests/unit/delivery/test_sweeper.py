@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from models.conversations import Reply, ReplyStatus
 from models.errors import QueueUnavailableError, SendDeferredError
@@ -110,6 +111,39 @@ async def test_a_failure_ends_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -
     await asyncio.sleep(0.04)
     assert published == []
     assert await desk.store.spool.count() == 4
+
+
+async def test_one_that_no_queue_takes_holds_up_its_conversation_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "SPOOL_BATCH", 3)
+    desk = await open_desk()
+    inbound = MemoryQueue(name="inbound", clock=desk.clock)
+    await desk.store.spool.add("renamed", NewJob(id="lost", conversation="c9", payload="{}"))
+    for number in range(8):
+        job = NewJob(id=f"{number}", conversation=f"c{number % 2}", payload="{}")
+        await desk.store.spool.add("inbound", job)
+    publish, refused = inbound.publish, ["2"]
+
+    async def refuse(job: NewJob, *, debounce_s: float = 0.0) -> bool:
+        if job.id in refused:
+            raise QueueUnavailableError("redis answered with an error", away=False)
+        return await publish(job, debounce_s=debounce_s)
+
+    monkeypatch.setattr(inbound, "publish", refuse)
+    sweeper = build(desk, inbound)
+    with capture_logs() as logs:
+        assert await sweeper.sweep_spool() == 5
+        assert await sweeper.sweep_spool() == 0
+    stuck = [entry["job"] for entry in logs if entry["event"] == "spooled_job_is_stuck"]
+    assert sorted(stuck) == ["2", "lost"], "told once each"
+    assert [item.job.id for item in desk.store.tables.spool.values()] == ["lost", "2", "4", "6"]
+
+    refused.clear()
+    assert await sweeper.sweep_spool() == 3
+    claims = await inbound.take(consumer="test", count=9, block_s=0)
+    taken = {claim.conversation: [job.id for job in claim.jobs] for claim in claims}
+    assert taken == {"c0": ["0", "2", "4", "6"], "c1": ["1", "3", "5", "7"]}
 
 
 async def test_a_debounce_is_kept() -> None:

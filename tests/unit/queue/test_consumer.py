@@ -467,3 +467,28 @@ async def test_the_memory_queue_is_unavailable_on_request() -> None:
     queue.down = True
     with pytest.raises(QueueUnavailableError):
         await queue.publish(NewJob(id="m1", conversation="c", payload=""))
+
+
+async def test_a_slow_word_about_dead_letters_holds_up_no_reclaiming() -> None:
+    bench = Bench(Handler())
+    told, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(letters: Sequence[DeadLetter]) -> None:
+        told.set()
+        await go_on.wait()
+        bench.handler.died += letters
+
+    bench.handler.on_dead = wait  # type: ignore[method-assign]
+    await bench.publish("buried")
+    await bench.queue.take(consumer="dead", count=1, block_s=0)
+    for _ in range(2):
+        await asyncio.sleep(SETTINGS.lease_s + 0.01)
+        assert len(await bench.queue.reclaim(consumer="dead", count=1)) == 1
+    await asyncio.sleep(SETTINGS.lease_s + 0.01)
+    await bench.publish("orphan")
+    assert len(await bench.queue.take(consumer="gone", count=1, block_s=0)) == 1
+    async with bench.running():
+        await asyncio.wait_for(told.wait(), 5)
+        assert await bench.settled(1) == [(("orphan",), Outcome.COMPLETED)]
+        go_on.set()
+    assert [letter.job.id for letter in bench.handler.died] == ["buried"]

@@ -114,3 +114,19 @@ async def test_the_lane_goes_on_after_a_cancelled_command(
     assert await second == "did B"
     redis.gate.set()
     assert await lane.execute("C") == "did C"
+
+
+async def test_an_argument_that_cannot_be_sent_cancels_nobody(
+    lane: CommandLane, redis: NotingRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = await ask(lane, "A", "B", "C")
+
+    async def fail(_self: Any, raise_on_error: bool = True) -> list[Any]:
+        raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(NotingPipeline, "execute", fail)
+        redis.gate.set()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(answer).__name__ for answer in answers[1:]] == ["UnicodeEncodeError"] * 2
+    assert await lane.execute("D") == "did D"
