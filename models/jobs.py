@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from pydantic import Field
@@ -21,6 +22,13 @@ class NewJob(Frozen):
     payload: str
     trace: dict[str, str] = Field(default_factory=dict[str, str])
     fairness_key: str = ""
+
+
+def log_fields(trace: Mapping[str, str]) -> dict[str, str]:
+    """What a job's trace tells of the message that it began with, for the lines of whoever works on it."""
+    return {
+        name: trace[name] for name in ("correlation_id", "owner", "message_id") if name in trace
+    }
 
 
 class FailedAttempt(Frozen):

@@ -79,7 +79,7 @@ class LetterReader:
 
 def _message(payload: str) -> InboundMessage | None:
     try:
-        return InboundMessage.model_validate_json(payload)
+        return InboundMessage.from_queue(payload)
     except ValidationError:
         return None
 

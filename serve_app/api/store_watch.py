@@ -73,8 +73,8 @@ class StoreWatch:
     # --- what webhooks ask ---------------------------------------------------------------------
 
     def refuse_if_full(self, queue: str) -> None:
-        """Raises `OverloadedError` if more turns wait in the queue, or webhooks in its spool, than may; unless
-        the figure is old."""
+        """Raises `OverloadedError` if more turns wait in the queue, or webhooks in its spool, than may;
+        unless the figure is old."""
         problem = self._problem(queue)
         if problem is not None:
             raise OverloadedError(problem, retry_after=RETRY_SHED_S)

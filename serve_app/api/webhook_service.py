@@ -96,32 +96,30 @@ class WebhookService:
             await self._intake.keep(self._status, late, lambda: self._status.publish(late))
 
     async def _keep_message(self, message: InboundMessage, account: TwilioAccount) -> str:
-        correlation_id = uuid.uuid4().hex
+        known = {
+            "correlation_id": uuid.uuid4().hex,
+            "owner": account.owner_id,
+            "message_id": message.message_id,
+        }
         job = NewJob(
             id=message.job_id,
             conversation=message.conversation_key,
             payload=message.model_dump_json(),
             trace={
-                "correlation_id": correlation_id,
-                "message_id": message.message_id,
+                **known,
                 "accepted_at": f"{message.received_at.timestamp():.3f}",
                 **trace_headers(),
             },
             fairness_key=account.fairness_key(message.recipient),
         )
-        kept = await self._intake.keep(
-            self._inbound,
-            job,
-            lambda: self._inbound.publish(job, debounce_s=self._debounce_s),
-            debounce_s=self._debounce_s,
-        )
-        log.info(
-            "webhook_accepted",
-            correlation_id=correlation_id,
-            message_id=message.message_id,
-            kind=message.kind.value,
-            new=kept is not Kept.KNOWN,
-        )
+        with structlog.contextvars.bound_contextvars(**known, conversation=job.conversation):
+            kept = await self._intake.keep(
+                self._inbound,
+                job,
+                lambda: self._inbound.publish(job, debounce_s=self._debounce_s),
+                debounce_s=self._debounce_s,
+            )
+            log.info("webhook_accepted", kind=message.kind.value, new=kept is not Kept.KNOWN)
         return kept.value
 
     async def _keep_report(self, report: StatusUpdate, account: TwilioAccount) -> str:
@@ -132,7 +130,8 @@ class WebhookService:
             trace=trace_headers(),
             fairness_key=account.owner_id,
         )
-        kept = await self._intake.keep(self._status, job, lambda: self._status.publish(job))
+        with structlog.contextvars.bound_contextvars(reply_id=report.reply_id):
+            kept = await self._intake.keep(self._status, job, lambda: self._status.publish(job))
         return kept.value
 
     async def verify(self, request: WebhookRequest) -> dict[str, TwilioAccount]:

@@ -345,6 +345,7 @@ class AIProcessor:
         account: TwilioAccount,
         about: str,
         channel: Channel,
+        trace: Mapping[str, str],
     ) -> None:
         """Say that something went wrong with message `about`; once, however often it is called. The
         message itself stays unanswered, so that a replay can answer it."""
@@ -365,6 +366,7 @@ class AIProcessor:
                     account=account,
                     buttons=buttons_of(owner.assistant, "try_later", *languages),
                 ),
+                trace=dict(trace),
             )
         )
         await self.publish_replies([turn_id])

@@ -9,7 +9,7 @@ import structlog
 
 from models.conversations import StoredMessage
 from models.errors import RecadoError
-from models.jobs import Claim, DeadLetter
+from models.jobs import Claim, DeadLetter, log_fields
 from serve_app.conversation.ai_processor import AIProcessor
 from serve_app.conversation.attachments import AttachmentReader
 from serve_app.conversation.audio_processor import AudioProcessor
@@ -177,6 +177,7 @@ class MessageOrchestrator:
             account=turn.account,
             about=turn.turn_id,
             channel=self._channels[turn.open[0].message.channel],
+            trace=log_fields(letter.job.trace),
         )
 
     async def _show_typing(self, turn: RecordedTurn, channel: Channel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -105,7 +106,12 @@ class Reconciler:
             id=message.job_id,
             conversation=message.conversation_key,
             payload=message.model_dump_json(),
-            trace={"message_id": message.message_id, "source": "reconcile"},
+            trace={
+                "correlation_id": uuid.uuid4().hex,
+                "owner": account.owner_id,
+                "message_id": message.message_id,
+                "source": "reconcile",
+            },
             fairness_key=account.fairness_key(message.recipient),
         )
         return await self._inbound.publish(job, debounce_s=self._debounce_s)

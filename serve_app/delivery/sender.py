@@ -21,7 +21,7 @@ from models.errors import (
     SendUnknownError,
     SnoozeError,
 )
-from models.jobs import Claim, DeadLetter, Job
+from models.jobs import Claim, DeadLetter, Job, log_fields
 from models.messages import Fault, SentMessage
 from serve_app.delivery.doubt import DoubtfulReplies, outbound_message
 from serve_app.delivery.lanes import lane_of
@@ -86,7 +86,7 @@ class ReplySender:
                 log.error("reply_not_found", reply_id=job.payload)
                 continue
             with structlog.contextvars.bound_contextvars(
-                reply_id=reply.id, conversation=reply.conversation_id
+                reply_id=reply.id, conversation=reply.conversation_id, **log_fields(job.trace)
             ):
                 await self._deliver(reply, job)
 
@@ -97,7 +97,12 @@ class ReplySender:
             reply = await self._replies.get(letter.job.payload)
             if reply and reply.status in (ReplyStatus.SENDING, ReplyStatus.UNKNOWN):
                 await self._replies.park(reply.id, error=letter.job.history[-1].message)
-                log.error("reply_parked", reply_id=reply.id)
+                log.error(
+                    "reply_parked",
+                    reply_id=reply.id,
+                    conversation=reply.conversation_id,
+                    **log_fields(letter.job.trace),
+                )
 
     async def _deliver(self, reply: Reply, job: Job) -> None:
         if reply.status in (ReplyStatus.SENDING, ReplyStatus.UNKNOWN):

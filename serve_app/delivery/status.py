@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager
 import structlog
 from opentelemetry.trace import Span
 from pydantic import ValidationError
+from structlog.contextvars import bound_contextvars
 
 from models.consent import ConsentWord
 from models.conversations import Reply, ReplyStatus
 from models.errors import UnprocessableError
-from models.jobs import Claim, DeadLetter
+from models.jobs import Claim, DeadLetter, log_fields
 from models.messages import DeliveryStatus, InboundMessage, StatusUpdate
 from serve_app.delivery.aftermath import FailedDeliveries
 from serve_app.ops.instruments import DELIVERY_REPORTS
@@ -63,18 +64,19 @@ class StatusHandler:
             with await self._in_the_replys_trace(update):
                 reply = await self._replies.apply_status(update)
             self._metrics.add(DELIVERY_REPORTS, status=update.status.value)
-            if reply is not None and update.fault is not None and _is_failure_of(reply, update):
-                await self._failed.handle(reply, update.fault)
-            if reply is None and update.reply_id is not None and _is_failure(update):
-                await self._note_failed(update.reply_id, update)
-            log.info(
-                "delivery_report",
-                reply_id=update.reply_id,
-                message_id=update.message_id,
-                status=update.status.value,
-                error_code=update.error_code,
-                known=reply is not None,
-            )
+            with bound_contextvars(**_of_the_reply(reply)):
+                if reply is not None and update.fault is not None and _is_failure_of(reply, update):
+                    await self._failed.handle(reply, update.fault)
+                if reply is None and update.reply_id is not None and _is_failure(update):
+                    await self._note_failed(update.reply_id, update)
+                log.info(
+                    "delivery_report",
+                    reply_id=update.reply_id,
+                    provider_message_id=update.message_id,
+                    status=update.status.value,
+                    error_code=update.error_code,
+                    known=reply is not None,
+                )
 
     async def _note_failed(self, note_id: str, update: StatusUpdate) -> None:
         """What goes out under an id of ours is a reply or a note to an owner's people."""
@@ -108,3 +110,10 @@ def _is_failure_of(reply: Reply, update: StatusUpdate) -> bool:
         and reply.provider_message_id == update.message_id
         and reply.delivery is update.status
     )
+
+
+def _of_the_reply(reply: Reply | None) -> dict[str, str]:
+    """The report's job knows nothing of the message that the reply answers."""
+    if reply is None:
+        return {}
+    return {"conversation": reply.conversation_id, **log_fields(reply.trace)}

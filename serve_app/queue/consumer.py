@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Sequence
 from random import SystemRandom
 
 import structlog
 
-from models.jobs import Claim, DeadLetter
+from models.jobs import Claim, DeadLetter, log_fields
 from serve_app.clock import SystemClock
 from serve_app.ports import Clock, Queue
 from serve_app.queue.scheduler import Loop, Outage
@@ -169,10 +170,12 @@ class Consumer:
                 timeout_s=self._turn_timeout_s,
                 engine_wait_s=self._engine_wait_s,
                 clock=self._clock,
+                context=contextvars.copy_context(),
             )
             if self._stopping.is_set():
                 turn.interrupt()
-            task = asyncio.create_task(self._run(turn))
+            # The handler's task shares the turn's context: what it binds is on the turn's own lines too.
+            task = asyncio.create_task(self._run(turn), context=turn.context)
             self._turns[task] = turn
             task.add_done_callback(self._forget)
 
@@ -189,12 +192,12 @@ class Consumer:
 
     async def _run(self, turn: Turn) -> None:
         claim = turn.claim
-        traces = (job.trace.get("correlation_id") for job in claim.jobs)
-        correlation_id = next((trace for trace in traces if trace), None)
+        known = [fields for job in claim.jobs if (fields := log_fields(job.trace))]
         structlog.contextvars.bind_contextvars(
             queue=self._queue.name,
             job_ids=[job.id for job in claim.jobs],
-            **({"correlation_id": correlation_id} if correlation_id else {}),
+            conversation=claim.conversation,
+            **(known[0] if known else {}),
         )
         try:
             outcome, seconds = await turn.run(self._slots)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Protocol, TypeVar
@@ -78,8 +79,11 @@ class Turn:
         timeout_s: float,
         engine_wait_s: float,
         clock: Clock,
+        context: contextvars.Context,
     ) -> None:
+        """`context` is the turn's own: of whoever runs it, of its handler and of its heartbeat."""
         self.claim = claim
+        self.context = context
         self._engine_wait_s = engine_wait_s
         self._queue = queue
         self._handler = handler
@@ -94,7 +98,7 @@ class Turn:
 
     async def run(self, slots: asyncio.Semaphore) -> tuple[Outcome, float]:
         """The lease is kept from the start, also while the turn waits for a slot."""
-        heartbeat = asyncio.create_task(self._keep_lease())
+        heartbeat = asyncio.create_task(self._keep_lease(), context=self.context)
         seconds = 0.0
         try:
             async with slots:
@@ -127,7 +131,7 @@ class Turn:
 
     async def _handle(self) -> BaseException | None:
         """How the handler ended; None is well, also if it ended well in spite of being cancelled."""
-        handling = asyncio.create_task(self._handler.handle(self.claim))
+        handling = asyncio.create_task(self._handler.handle(self.claim), context=self.context)
         self._handling = handling
         handling.add_done_callback(lambda _: self._left.set())
         timer = asyncio.get_running_loop().call_later(self._timeout_s, self._time_out)

@@ -372,6 +372,7 @@ async def test_an_apology_is_made_once_and_leaves_the_message_open() -> None:
             account=turn.account,
             about=turn.turn_id,
             channel=on.channel,
+            trace={"correlation_id": "1"},
         )
     assert on.said == [TEXTS.text("try_later", "en")]
     assert await on.published() == [on.replies[0].id]

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from models.errors import (
     EngineUnavailableError,
@@ -340,7 +341,12 @@ async def test_log_lines_of_a_turn_carry_its_context() -> None:
     await bench.publish("m1")
     async with bench.running():
         await bench.settled(1)
-    assert seen == {"queue": "memory", "job_ids": ["m1"], "correlation_id": "trace-m1"}
+    assert seen == {
+        "queue": "memory",
+        "job_ids": ["m1"],
+        "conversation": "m1",
+        "correlation_id": "trace-m1",
+    }
     assert structlog.contextvars.get_contextvars() == {}
 
 
@@ -467,6 +473,23 @@ async def test_the_memory_queue_is_unavailable_on_request() -> None:
     queue.down = True
     with pytest.raises(QueueUnavailableError):
         await queue.publish(NewJob(id="m1", conversation="c", payload=""))
+
+
+async def test_what_a_handler_binds_is_on_its_turns_own_lines() -> None:
+    async def fail(_claim: Claim) -> None:
+        structlog.contextvars.bind_contextvars(conversation="the real one", owner="café")
+        raise RetryableError("no luck")
+
+    bench = Bench(Handler(m1=fail))
+    await bench.publish("m1")
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
+        async with bench.running():
+            await bench.until(lambda: bool(bench.outcomes))
+    told = [entry for entry in logs if entry["event"] in ("turn failed", "turn settled")][:2]
+    assert [(line["conversation"], line["owner"]) for line in told] == [
+        ("the real one", "café")
+    ] * 2
+    assert structlog.contextvars.get_contextvars() == {}
 
 
 async def test_a_slow_word_about_dead_letters_holds_up_no_reclaiming() -> None:
