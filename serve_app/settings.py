@@ -55,6 +55,7 @@ class QueueSettings(Section):
     max_crashes: int = Field(default=3, ge=1)
     """Deliveries that ended with the consumer's death after which a job becomes a dead letter."""
     backoff_base_s: float = Field(default=1.0, gt=0)
+    """Seconds; see `backoff_cap_s`."""
     backoff_cap_s: float = Field(default=300.0, gt=0)
     """The n-th retry waits uniform(0, min(cap, base * 2**n))."""
     max_turn_jobs: int = Field(default=20, ge=1)
@@ -66,20 +67,28 @@ class QueueSettings(Section):
     max_history: int = Field(default=20, ge=1)
     """Failed attempts kept per job, the latest ones."""
     max_traceback_chars: int = Field(default=4_000, ge=0)
+    """Characters of a failed attempt's traceback that are kept, its end; 0 keeps none."""
     command_timeout_s: float = Field(default=5.0, gt=0)
     """Limit of one Redis command; blocking reads have their block time on top."""
     connect_timeout_s: float = Field(default=2.0, gt=0)
+    """Limit of opening a connection to Redis."""
     max_connections: int = Field(default=32, ge=2)
+    """Connections to Redis that one process opens at most; who finds none free waits for one."""
 
 
 class StoreSettings(Section):
     """Postgres."""
 
     pool_min: int = Field(default=1, ge=0)
+    """Connections to Postgres that one process keeps open."""
     pool_max: int = Field(default=8, ge=1)
+    """Connections that it opens at most."""
     connect_timeout_s: float = Field(default=5.0, gt=0)
+    """Limit of opening a connection."""
     command_timeout_s: float = Field(default=10.0, gt=0)
+    """Limit of one statement."""
     acquire_timeout_s: float = Field(default=5.0, gt=0)
+    """How long a caller waits for a free connection."""
     migrate_timeout_s: float = Field(default=60.0, gt=0)
     """How long a start waits for another process that is migrating."""
 
@@ -107,7 +116,9 @@ class SenderSettings(Section):
     """The loop that sends replies, and the one that applies delivery reports."""
 
     concurrency: int = Field(default=16, ge=1)
+    """Conversations that one replica sends to at the same time, and as many whose reports it applies."""
     max_attempts: int = Field(default=12, ge=1)
+    """Failed attempts to send a reply after which it becomes a dead letter."""
     resolve_after_s: float = Field(default=10.0, ge=0)
     """How long a doubtful send waits for its delivery report before the provider's list is read."""
     resolve_attempts: int = Field(default=5, ge=1)
@@ -120,6 +131,7 @@ class SenderSettings(Section):
     sweep_interval_s: float = Field(default=10.0, gt=0)
     """Between two looks for replies that were stored but never published."""
     sweep_older_than_s: float = Field(default=30.0, gt=0)
+    """How long a reply must have been unsent before such a look takes it for forgotten."""
     number_parts: bool = False
     """Put (1/3) in front of the parts of a long reply."""
     whatsapp_per_second: float = Field(default=80.0, gt=0)
@@ -130,6 +142,7 @@ class SenderSettings(Section):
     recipient_per_second: float = Field(default=0.2, gt=0)
     """Messages a second to one contact, once `recipient_burst` are used up: WhatsApp takes one in 6 s."""
     recipient_burst: int = Field(default=45, ge=1)
+    """Messages that one contact may get at once before `recipient_per_second` counts."""
     rate_wait_s: float = Field(default=0.5, ge=0)
     """Shorter waits for a rate are sat out; for longer ones the conversation is put off."""
     slow_down_pause_s: float = Field(default=8.0, gt=0)
@@ -165,6 +178,7 @@ class ConversationSettings(Section):
     max_reply_chars: int = Field(default=8_000, ge=1)
     """Longer replies are cut at a word."""
     typing_indicator: bool = True
+    """Show the contact that an answer is being written, where the channel can."""
     typing_renew_s: float = Field(default=20.0, gt=0)
     """How often it is shown again while a turn runs: WhatsApp shows it for 25 s at most."""
     media_retention_days: float = Field(default=30.0, ge=0)
@@ -192,11 +206,15 @@ class NoteSettings(Section):
     interval_s: float = Field(default=1.0, gt=0)
     """Between two looks for notes that are due."""
     timeout_s: float = Field(default=10.0, gt=0)
+    """Limit of one request to an owner's webhook."""
     lease_s: float = Field(default=300.0, gt=0)
     """A note that was taken and neither sent nor put off is due again after this long."""
     max_attempts: int = Field(default=12, ge=1)
+    """Failed attempts after which a note is given up."""
     backoff_base_s: float = Field(default=5.0, gt=0)
+    """Seconds; see `backoff_cap_s`."""
     backoff_cap_s: float = Field(default=3_600.0, gt=0)
+    """The n-th retry waits between half of min(cap, base * 2**n) and all of it."""
 
 
 class PrivacySettings(Section):
@@ -239,15 +257,19 @@ class SpeechSettings(Section):
     word_timestamps: bool = False
     """When each word was said; costs another pass over each window."""
     max_batch_size: int = Field(default=8, ge=1)
+    """Recordings, or 30 s windows of them, that go through the model together."""
     batch_wait_s: float = Field(default=0.02, ge=0)
     """How long a batch that isn't full waits for company."""
     batches_in_flight: int = Field(default=2, ge=1)
+    """Batches that are worked on at the same time."""
     decode_threads: int = Field(default=2, ge=1)
+    """Threads that decode recordings, beside the model."""
     max_waiting: int = Field(default=256, ge=1)
     """Requests above this are refused as overload, to be tried later."""
     max_audio_seconds: float = Field(default=600.0, gt=0)
     """Longer recordings aren't transcribed; who sent one is asked for a shorter one."""
     timeout_s: float = Field(default=90.0, gt=0)
+    """Limit of one transcription, waiting included."""
     vad: bool = True
     """Leave out passages without speech before transcribing."""
     short_windows_s: tuple[float, ...] = ()
@@ -259,11 +281,15 @@ class ChatSettings(Section):
     """The chat model."""
 
     engine: Literal["transformers", "openai"] = "transformers"
+    """`transformers` runs the model here; `openai` asks a server that speaks OpenAI's protocol."""
     model: str = "demo"
     """`demo`, a folder, or a name on the model hub; with engine `openai` the name the server knows."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` asks the cluster."""
     gpus: float = Field(default=1.0, gt=0)
+    """GPU share of a replica, where `device` comes out as cuda."""
     cpus: float = Field(default=0.5, ge=0)
+    """Cores that Ray reserves for a replica."""
     dtype: str = "auto"
     """Torch's; `auto` is float32 on CPU and as stored on GPU."""
     cpu_threads: int = Field(default=0, ge=0)
@@ -271,7 +297,9 @@ class ChatSettings(Section):
     base_url: str | None = None
     """Engine `openai`: the server's address up to and including `/v1`. Its key is RECADO_OPENAI_API_KEY."""
     max_batch_size: int = Field(default=16, ge=1)
+    """Conversations that the model writes to at the same time."""
     batch_wait_s: float = Field(default=0.01, ge=0)
+    """How long a batch that isn't full waits for company."""
     batching: Literal["auto", "dynamic", "continuous"] = "auto"
     """Engine `transformers`: `dynamic` batches end together, `continuous` ones take and release requests
     between steps and reuse equal prefixes; `auto` is continuous on CUDA."""
@@ -282,6 +310,7 @@ class ChatSettings(Section):
     """Continuous batching: how much of the free GPU memory holds keys and values; None is the library's
     choice, 0.8 to 0.9."""
     max_waiting: int = Field(default=512, ge=1)
+    """Requests above this are refused as overload, to be tried later."""
     max_tokens: int = Field(default=256, ge=1)
     """The longest reply in tokens, whatever an assistant allows."""
     timeout_s: float = Field(default=60.0, gt=0)
@@ -301,10 +330,13 @@ class ChannelSettings(Section):
     media_redirect_hosts: tuple[str, ...] = ()
     """Hosts (and their subdomains) that media may be redirected to, without credentials."""
     max_media_bytes: int = Field(default=16_777_216, ge=1)
+    """Larger files aren't read."""
     media_timeout_s: float = Field(default=20.0, gt=0)
+    """Limit of fetching one file, redirects included."""
     media_not_ready_retries: int = Field(default=4, ge=0)
     """Looks at a file that answers 404 at first, 0.25 s apart and doubling."""
     request_timeout_s: float = Field(default=15.0, gt=0)
+    """Limit of one request to the provider. A send that takes longer is in doubt."""
     window_s: float = Field(default=86_400.0, gt=0)
     """How long after a contact's last message WhatsApp takes a free answer."""
     local_origins: tuple[str, ...] = ()
@@ -316,9 +348,13 @@ class TwilioSettings(ChannelSettings):
     """The Twilio channel."""
 
     api_url: str = "https://api.twilio.com"
+    """Twilio's REST API."""
     messaging_url: str = "https://messaging.twilio.com"
+    """Twilio's Messaging API."""
     media_hosts: tuple[str, ...] = ("api.twilio.com",)
+    """Where Twilio's media are asked for."""
     media_redirect_hosts: tuple[str, ...] = ("twiliocdn.com", "s3-external-1.amazonaws.com")
+    """Where Twilio keeps them."""
     max_listed: int = Field(default=20_000, ge=1)
     """Messages of one account that `recado reconcile` reads, those that were sent included."""
 
@@ -327,9 +363,13 @@ class WhatsAppCloudSettings(ChannelSettings):
     """Meta's WhatsApp Cloud API."""
 
     api_url: str = "https://graph.facebook.com"
+    """Meta's Graph API."""
     api_version: str = Field(default="v23.0", pattern=r"^v\d+\.\d+$")
+    """The Graph API's version, the first part of every path."""
     media_hosts: tuple[str, ...] = ("graph.facebook.com", "lookaside.fbsbx.com")
+    """Where Meta's media are announced and fetched."""
     media_redirect_hosts: tuple[str, ...] = ("fbcdn.net", "whatsapp.net")
+    """Where Meta keeps them."""
     link_previews: bool = False
     """Let WhatsApp show a preview of the first link in a reply."""
 
@@ -341,17 +381,22 @@ class ConsoleSettings(Section):
     """`auto` is on where RECADO_CONSOLE_TOKEN is set, and where the service is reached at a loopback
     address only (`recado up`), with a token that is generated."""
     session_hours: float = Field(default=12.0, gt=0)
+    """How long a session lasts at most."""
     idle_minutes: float = Field(default=120.0, gt=0)
     """A session that isn't used for this long ends."""
     max_sign_in_failures: int = Field(default=8, ge=1)
     """Failed sign-ins under one name, within `sign_in_window_s`, after which further ones are refused."""
     sign_in_window_s: float = Field(default=300.0, gt=0)
+    """How long a failed sign-in counts."""
     sample_interval_s: float = Field(default=10.0, gt=0)
     """Between two times that a replica tells how many webhooks it answered, and how fast."""
 
 
 class LogSettings(Section):
+    """What is logged, and how."""
+
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lines below it aren't written."""
     format: Literal["auto", "json", "pretty"] = "auto"
     """`auto` is pretty on a terminal, JSON elsewhere."""
 
@@ -393,9 +438,11 @@ class EnvironmentSettings(BaseSettings):
     secret_key: SecretStr | None = None
     """Fernet keys, separated by commas, newest first: they encrypt account tokens at rest."""
     public_url: str | None = None
+    """The address that providers call, up to the path; see `AppSettings.public_url`."""
     console_token: SecretStr | None = None
     """Signs in to the console, with every right."""
     openai_api_key: SecretStr | None = None
+    """The key of the server that engine `openai` asks; None sends none."""
     whatsapp_verify_token: SecretStr | None = None
     """What Meta's App Dashboard is given as the webhook's verify token."""
     otlp_endpoint: str | None = None

@@ -14,6 +14,7 @@ from serve_app.bootstrap.stores import open_stores, read_environment, with_simul
 from serve_app.bootstrap.worker import open_outside
 from serve_app.channels.registry import open_channels
 from serve_app.clock import SystemClock
+from serve_app.conversation.catalogue import TextCatalogue
 from serve_app.conversation.media_retention import MediaRetention
 from serve_app.conversation.note_messages import NoteMessages
 from serve_app.conversation.note_sender import NoteSender
@@ -139,6 +140,8 @@ async def open_sender(
                     channels=channels,
                     rates=stores.rates,
                     lane_of=lane_between_ends,
+                    owners=stores.owners,
+                    texts=TextCatalogue.load(),
                 ),
                 http=http,
                 clock=clock,

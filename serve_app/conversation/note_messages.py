@@ -11,10 +11,12 @@ from models.accounts import TwilioAccount
 from models.conversations import Note
 from models.errors import PermanentError, SendDeferredError, SnoozeError
 from models.messages import Fault, OutboundMessage
+from serve_app.conversation.catalogue import TextCatalogue
 from serve_app.conversation.segments import count_segments
 from serve_app.ports import (
     Channel,
     ConsentRepository,
+    OwnerRepository,
     SendLane,
     SendRates,
     TwilioAccountRepository,
@@ -40,12 +42,16 @@ class NoteMessages:
         channels: Mapping[str, Channel],
         rates: SendRates,
         lane_of: LaneOf,
+        owners: OwnerRepository,
+        texts: TextCatalogue,
     ) -> None:
         self._accounts = accounts
         self._consents = consents
         self._channels = channels
         self._rates = rates
         self._lane_of = lane_of
+        self._owners = owners
+        self._texts = texts
 
     async def send(self, note: Note) -> None:
         """Raises `SnoozeError` while the sender is as fast as it may be, and what `Channel.send` raises."""
@@ -55,7 +61,7 @@ class NoteMessages:
         if account is None:
             raise PermanentError("the account that the contact wrote to isn't stored any more")
         sender, recipient = ends_of(note)
-        body = as_text(note)
+        body = await self._body(note)
         lane = self._lane_of(account, sender=sender, recipient=recipient)
         cost = count_segments(body) if sender.startswith("+") else 1
         wait = await self._rates.acquire(lane, note.id, cost=cost)
@@ -84,15 +90,26 @@ class NoteMessages:
             log.warning("sender_slowed_down", sender=lane.sender, seconds=round(wait, 1))
             raise SnoozeError(str(error), delay_s=wait) from error
 
+    async def _body(self, note: Note) -> str:
+        owner = await self._owners.get(note.owner_id)
+        if owner is None:
+            return as_text(note, self._texts, None)
+        return as_text(note, self._texts.with_own(owner.assistant.texts), owner.language)
 
-def as_text(note: Note) -> str:
+
+def as_text(note: Note, texts: TextCatalogue, language: str | None) -> str:
+    """For the owner's people, so in the owner's language and not in the contact's."""
     data = cast("Mapping[str, object]", note.content.get("data") or {})
     contact = cast("Mapping[str, object]", data.get("contact") or {})
     who = " ".join(str(part) for part in (contact.get("name"), contact.get("address")) if part)
-    lines = [f"{who} would like to talk to a person.", f"Reason: {data.get('reason') or '-'}"]
-    if data.get("last_message"):
-        lines.append(f"Last message: {data['last_message']}")
-    return "\n".join(lines)
+    said = [
+        ("note_person_wanted", "{contact}", who),
+        ("note_reason", "{reason}", str(data.get("reason") or "-")),
+        ("note_last_message", "{message}", str(data.get("last_message") or "")),
+    ]
+    return "\n".join(
+        texts.text(key, language).replace(name, value) for key, name, value in said if value
+    )
 
 
 def ends_of(note: Note) -> tuple[str, str]:

@@ -116,14 +116,21 @@ def test_the_delivery_report_comes_back(product: Product) -> None:
 
 
 def _chain(log: str) -> bool:
-    """Whether some correlation id is on lines of the ingress, the worker and the sender."""
-    services: dict[str, set[str]] = {}
+    """Whether some correlation id is on each process' lines, to the delivery report."""
+    told: dict[str, set[tuple[str, str]]] = {}
     for line in log.splitlines():
         if line.startswith("{"):
             entry = json.loads(line)
             if "correlation_id" in entry:
-                services.setdefault(entry["correlation_id"], set()).add(entry["service"])
-    return any({"ingress", "worker", "sender"} <= found for found in services.values())
+                found = told.setdefault(entry["correlation_id"], set())
+                found.add((entry["service"], entry["event"]))
+    whole = {
+        ("ingress", "webhook_accepted"),
+        ("worker", "turn_finished"),
+        ("sender", "reply_sent"),
+        ("sender", "delivery_report"),
+    }
+    return any(whole <= found for found in told.values())
 
 
 def test_nothing_personal_is_logged(product: Product) -> None:

@@ -46,6 +46,9 @@ def test_all_languages_have_the_same_keys_and_placeholders() -> None:
         "try_later",
         "outside_hours",
         "handed_over",
+        "note_person_wanted",
+        "note_reason",
+        "note_last_message",
     ],
 )
 def test_every_key_that_the_code_uses_exists(key: str) -> None:

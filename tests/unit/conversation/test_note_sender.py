@@ -16,6 +16,7 @@ from models.accounts import SendingRules, TwilioAccount
 from models.conversations import Note
 from models.errors import PermanentError, SendDeferredError
 from models.messages import Fault
+from serve_app.conversation.catalogue import TextCatalogue
 from serve_app.conversation.note_messages import NoteMessages, ends_of
 from serve_app.conversation.note_sender import NoteSender, signature
 from serve_app.delivery.lanes import lane_between
@@ -56,6 +57,8 @@ class Desk:
                 channels={on.channel.name: on.channel},
                 rates=self.rates,
                 lane_of=self._lane,
+                owners=on.store.owners,
+                texts=TextCatalogue.load(),
             ),
             http=GuardedHttp(
                 client=httpx.AsyncClient(transport=httpx.MockTransport(self._answer)),
@@ -121,6 +124,22 @@ async def test_a_webhook_is_signed_and_a_message_sent() -> None:
         "Reason: keyword: human\nLast message: A human, please"
     )
     assert await at.sender.send_due() == 0
+
+
+async def test_the_owners_people_are_told_in_the_owners_language() -> None:
+    at = await desk(notify_url=None)
+    own = {"note_reason": {"any": "Porquê: {reason}"}}
+    there = await at.on.store.owners.get("owner-1")
+    assert there is not None
+    assistant = there.assistant.model_copy(update={"texts": own})
+    changed = there.model_copy(update={"language": "pt", "assistant": assistant})
+    await at.on.store.owners.save(changed)
+    await at.sender.send_due()
+    (sent,) = at.on.channel.attempts
+    assert sent.body == (
+        f"Ana {stage.CONTACT} gostaria de falar com uma pessoa.\n"
+        "Porquê: keyword: human\nÚltima mensagem: A human, please"
+    )
 
 
 async def test_a_webhook_that_fails_is_tried_again_later_under_the_same_id() -> None:
