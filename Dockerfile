@@ -1,7 +1,11 @@
 # docker build --build-arg TORCH=cpu|cuda [--build-arg TORCH_INDEX_URL=...] -t recado .
 #
-# TORCH_INDEX_URL names the package index that holds that build of PyTorch. Without it PyTorch comes from
-# pip's own index, whose build for Linux on x86-64 brings CUDA along.
+# TORCH_INDEX_URL names another package index, such as a mirror, for that build of PyTorch. Without it `cpu`
+# comes from PyTorch's own index of CPU builds, and `cuda` from pip's, whose build for Linux on x86-64 brings
+# CUDA along.
+#
+# docker run --stop-timeout 60 ...: what runs is finished or handed back before the container ends, for which
+# Docker's own 10 s are too short (worker.drain_s, and the stores after it).
 FROM python:3.12-slim
 
 ARG TORCH=cpu
@@ -25,7 +29,11 @@ WORKDIR /app
 
 # The dependencies first: they change less often than the code.
 COPY requirements.lock ./
-RUN case "$TORCH" in cpu|cuda) ;; *) echo "TORCH must be cpu or cuda, not $TORCH" >&2; exit 1 ;; esac \
+RUN case "$TORCH" in \
+        cpu) : "${TORCH_INDEX_URL:=https://download.pytorch.org/whl/cpu}" ;; \
+        cuda) ;; \
+        *) echo "TORCH must be cpu or cuda, not $TORCH" >&2; exit 1 ;; \
+    esac \
     && torch="$(grep '^torch==' requirements.lock)" \
     && if [ -n "$TORCH_INDEX_URL" ]; then \
            if [ "$TORCH" = cpu ]; then deps=--no-deps; else deps=; fi; \

@@ -112,6 +112,16 @@ def test_a_missing_venv_module_is_one_line(installation: Installation) -> None:
     _assert_refused(installation.run("up"), "lacks the venv module", "python3-venv")
 
 
+def test_one_that_has_the_venv_module_is_taken_before_a_newer_one(
+    installation: Installation,
+) -> None:
+    installation.python("python3.13", "3.13.1", has_venv=False)
+    installation.python("python3.12", "3.12.1")
+    done = installation.run("status")
+    assert done.returncode == 7
+    assert "making .venv with Python 3.12.1" in done.stderr
+
+
 def test_a_named_python_must_be_one(installation: Installation) -> None:
     installation.python("python3", "3.12.1")
     installation.python("old", "3.8.0", in_range=False)
