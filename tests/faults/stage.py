@@ -124,6 +124,23 @@ class Stage:
         self.orders.withdraw()
         return False
 
+    async def freeze_at(self, point: str, *, leases: float, seconds: float = 20) -> bool:
+        """Let the next process that comes to the point freeze itself, and thaw it after so many leases. False
+        if none came."""
+        self.orders.give(point, "stop")
+        deadline = time.monotonic() + seconds
+        while (process := self.orders.frozen(point)) is None:
+            if time.monotonic() > deadline:
+                self.orders.withdraw()
+                return False
+            await asyncio.sleep(0.02)
+        (victim,) = [actor for actor in self.actors.values() if actor.pid == process]
+        self.note("fault", what="SIGSTOP", point=point, actor=victim.name)
+        await asyncio.sleep(leases * self.settings.queue.lease_s)
+        victim.send(signal.SIGCONT)
+        self.note("fault", what="SIGCONT", point=point, actor=victim.name)
+        return True
+
     async def replace_dead(self) -> int:
         """As Ray Serve would: a new process in the place of each that has ended."""
         dead = [actor for actor in self.actors.values() if not actor.alive]

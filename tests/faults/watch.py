@@ -39,6 +39,13 @@ class Orders:
     def obeyed(self, point: str, how: str = "kill") -> bool:
         return not (self._folder / f"{point}.{how}").exists()
 
+    def frozen(self, point: str) -> int | None:
+        """The process that froze itself there, told once."""
+        for taken in self._folder.glob(f"{point}.stop-*"):
+            taken.unlink()
+            return int(taken.suffix.removeprefix(".stop-"))
+        return None
+
     def obey(self, point: str) -> None:
         for how, number in _SIGNALS.items():
             order = self._folder / f"{point}.{how}"

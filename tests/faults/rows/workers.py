@@ -19,6 +19,8 @@ POINTS = (
     "after-record",
     "after-outbound-take",
 )
+FREEZING_POINTS = ("after-commit", "before-post", "after-post")
+"""Where a worker or a sender that others replace comes back and finds out."""
 
 
 async def killed(context: Context) -> Outcome:
@@ -72,7 +74,9 @@ async def long_job(context: Context) -> Outcome:
 async def frozen(context: Context) -> Outcome:
     lease_s = 1.0
     turns, rounds = context.size(small=(12, 1), full=(60, 5))
-    async with context.stage(workers=2, queue={"lease_s": lease_s}) as stage:
+    async with context.stage(
+        workers=2, senders=2, queue={"lease_s": lease_s}, twilio={"request_timeout_s": 1.5}
+    ) as stage:
         for number in range(rounds):
             first, began = number * 1_000, time.time()
             await asyncio.gather(
@@ -87,15 +91,23 @@ async def frozen(context: Context) -> Outcome:
             victim.send(signal.SIGCONT)
             stage.note("fault", what="SIGCONT", actor=victim.name)
             await stage.traffic.all_answered(seconds=30)
+        froze = 0
+        for number, point in enumerate(FREEZING_POINTS * rounds):
+            freezing = asyncio.create_task(stage.freeze_at(point, leases=3))
+            await stage.traffic.write(90_000 + number)
+            froze += await freezing
+            await stage.traffic.all_answered(seconds=30)
         settled = await stage.settle(seconds=60)
         journal = stage.journal()
         struck = _stale(stage)
         completed = Counter(job for line in journal if _is_done(line) for job in line["jobs"])
         outcome = Outcome(
-            f"{rounds} x SIGSTOP for 3 leases of {lease_s:g} s, {turns} turns in flight on 2 workers",
+            f"{rounds} x SIGSTOP for 3 leases of {lease_s:g} s, {turns} turns in flight on 2 workers; "
+            f"then workers and senders at {froze} named points",
             stage.score(),
             {"stale settlements refused": struck},
         )
+        outcome.must(froze == len(FREEZING_POINTS) * rounds, f"only {froze} came to their points")
         outcome.must(struck > 0, "nothing stale was tried: the freeze came to nothing")
         twice = [job for job, times in completed.items() if times > 1]
         outcome.must(not twice, f"{len(twice)} jobs were settled twice")
