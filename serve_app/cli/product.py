@@ -147,7 +147,8 @@ class Product:
 
     def _end(self) -> None:
         """Serve first, because HAProxy would outlive Ray; the stores last, because replicas use them."""
-        self._set("stopping")
+        # A disk that takes no more keeps nobody from stopping.
+        _log_errors(lambda: self._set("stopping"))
         if self._ray_started:
             from serve_app.cli import cluster
 

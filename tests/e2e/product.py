@@ -77,6 +77,28 @@ class Product:
         options = ("--port", str(self.port), "--config", str(self.config))
         return self.recado("up", "--detach", *options, timeout=240)
 
+    @contextmanager
+    def up_in_front(self) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+        """`recado up` without `--detach`, and the file that its terminal is."""
+        output = self.data_dir.parent / "up.log"
+        options = ("--port", str(self.port), "--config", str(self.config))
+        with output.open("wb") as terminal:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "serve_app.cli", "up", *options],
+                cwd=PROJECT_ROOT,
+                env={**self.environment, "PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=terminal,
+                stderr=terminal,
+            )
+        try:
+            yield process, output
+        finally:
+            if process.poll() is None:
+                self.down()
+            process.kill()
+            process.wait(10)
+
     def down(self) -> subprocess.CompletedProcess[str]:
         return self.recado("down", timeout=120)
 
@@ -99,6 +121,15 @@ class Product:
             except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
                 continue
         return found
+
+    def all_gone(self, *, limit_s: float = 5) -> bool:
+        """Whether no process is left, HAProxy's included: what was told to end may take a moment."""
+        deadline = time.monotonic() + limit_s
+        while self.processes():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return True
 
     def replica(self, deployment: str) -> psutil.Process:
         """Ray names its replicas' processes."""

@@ -1,59 +1,100 @@
-"""Starting and stopping the product, both ways."""
+"""Starting and stopping the product, both ways, one after the other on the same data."""
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import asyncpg
 import pytest
 
-from tests.e2e.product import NOTES, Product, free_port_block, write_config
+from serve_app.local.layout import DataDir
+from serve_app.local.state import read_state
+from tests.e2e.product import NOTES, Product, free_port_block, write, write_config
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
-
-def make(folder: Path) -> Product:
-    port = free_port_block()
-    return Product(
-        folder=folder, port=port, config=write_config(folder / "c.yaml", port=port, args={})
-    )
+IN_FLIGHT = [f"whatsapp:+155541000{number:02d}" for number in range(12)]
+"""Who waits for an answer when the product is stopped."""
 
 
-def test_down_leaves_nothing_and_up_finds_everything_again(tmp_path: Path) -> None:
-    product = make(tmp_path)
-    phone = "whatsapp:+15554000001"
-    started = product.up()
-    try:
-        assert started.returncode == 0, started.stdout + started.stderr
-        assert product.say("hello", phone=phone).returncode == 0
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Product:
+    """In these tests it is they who start it."""
+    folder, port = tmp_path_factory.mktemp("life"), free_port_block()
+    config = write_config(folder / "c.yaml", port=port, args={})
+    return Product(folder=folder, port=port, config=config)
+
+
+def test_ctrl_c_under_load_drains_and_leaves_nothing(product: Product) -> None:
+    with product.up_in_front() as (process, output):
+        _wait(lambda: "Ready" in output.read_text() or process.poll() is not None, limit_s=240)
+        assert "Stop it with Ctrl-C" in output.read_text(), output.read_text()
+        assert product.say("hello", phone="whatsapp:+15554000001").returncode == 0
         assert product.recado("status").returncode == 0
         again = product.up()
         assert again.returncode != 0, "a second start on the same data directory must be refused"
         assert len(again.stderr.strip().splitlines()) == 1
-    finally:
-        stopped = product.down()
-    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
-    deadline = time.monotonic() + 5
-    while left := product.processes():
-        assert time.monotonic() < deadline, [p.cmdline()[:4] for p in left]
-        time.sleep(0.1)
-    for port in (product.port, product.port + 1):
-        with socket.socket() as probe:
-            assert probe.connect_ex(("127.0.0.1", port)) != 0, f"port {port} is still taken"
+        with product.simulator as client:
+            for phone in IN_FLIGHT:
+                write(client, phone, "how much is a flat white")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) == 0, output.read_text()
+    shown = output.read_text()
+    assert "running turns may finish" in shown
+    assert '"webhook_accepted"' in shown, "the log is shown while it runs"
+    assert_nothing_left(product)
     assert product.recado("status").returncode != 0
 
 
-def test_serve_run_brings_up_the_same_service(tmp_path: Path) -> None:
-    product = make(tmp_path)
+def test_serve_run_brings_up_the_same_service_and_finishes_what_was_left(product: Product) -> None:
     with product.serve_run():
         product.await_ready()
+        _wait(lambda: len(_answers(product)) == len(IN_FLIGHT), limit_s=60)
         text = product.say("what time do you open on saturday")
         assert "from 09:00 to 16:30" in text.stdout, text.stdout + text.stderr
         voice = product.say("--audio", str(NOTES / "where.ogg"))
         assert "heard: Where are you located?" in voice.stdout, voice.stdout + voice.stderr
         assert "27 Garden Lane" in voice.stdout
-    deadline = time.monotonic() + 60
-    while left := product.processes():
-        assert time.monotonic() < deadline, [p.cmdline()[:4] for p in left]
-        time.sleep(0.3)
+        assert _answers(product) == dict.fromkeys(IN_FLIGHT, 1)
+    assert_nothing_left(product, limit_s=60)
+
+
+def assert_nothing_left(product: Product, *, limit_s: float = 5) -> None:
+    left = not product.all_gone(limit_s=limit_s)
+    assert not left, [process.cmdline()[:4] for process in product.processes()]
+    for port in (product.port, product.port + 1):
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0, f"port {port} is still taken"
+
+
+def _answers(product: Product) -> dict[str, int]:
+    """How many replies each got that waited, of those that were sent."""
+
+    async def look() -> dict[str, int]:
+        state = read_state(DataDir.at(Path(product.data_dir)))
+        assert state is not None
+        assert state.database_url is not None
+        connection = await asyncpg.connect(state.database_url, timeout=10, command_timeout=10)
+        try:
+            rows = await connection.fetch(
+                "SELECT recipient, count(*) FROM replies"
+                " WHERE status = 'sent' AND recipient = ANY($1) GROUP BY recipient",
+                IN_FLIGHT,
+            )
+        finally:
+            await connection.close(timeout=5)
+        return {row["recipient"]: row["count"] for row in rows}
+
+    return asyncio.run(look())
+
+
+def _wait(condition: Callable[[], bool], *, limit_s: float) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.2)

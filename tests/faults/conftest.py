@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from tests.faults.campaign import Context
 from tests.faults.servers import Servers
 
-SEED = 1
+SEED = int(os.environ.get("FAULTS_SEED", "1"))
+"""The same in every run, so that a red one means a change; another finds what this one can't."""
 
 
 @pytest.fixture(scope="session")

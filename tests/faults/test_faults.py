@@ -16,4 +16,4 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 async def test_row(row: Row, context: Context) -> None:
     report = await run_row(row, context)
     print(report.outcome)
-    assert report.passed, report.outcome.failures
+    assert report.passed, f"FAULTS_SEED={report.seed}: {report.outcome.failures}"

@@ -153,6 +153,7 @@ async def scaled_down(context: Context) -> Outcome:
     drain_s = 3.0
     async with context.stage(
         workers=workers,
+        senders=2,
         worker={"concurrency": turns, "drain_s": drain_s},
         queue={"lease_s": 10.0},
     ) as stage:
@@ -167,6 +168,11 @@ async def scaled_down(context: Context) -> Outcome:
         for actor in leaving:
             actor.send(signal.SIGTERM)
         stage.note("fault", what="SIGTERM", actors=[actor.name for actor in leaving])
+        # One of the senders too, when the first replies leave.
+        await stage.traffic.all_answered(seconds=20, but=turns - 1)
+        sender = stage.random.choice(stage.of("sender"))
+        sender.send(signal.SIGTERM)
+        stage.note("fault", what="SIGTERM", actors=[sender.name])
         settled = await stage.settle(seconds=60)
         journal = stage.journal()
         released = {line["jobs"][0]: line["at"] for line in journal if line["event"] == "release"}
@@ -185,7 +191,7 @@ async def scaled_down(context: Context) -> Outcome:
         ]
         moved = sum(line["pid"] in gone for line in taken)
         outcome = Outcome(
-            f"{workers} workers to 1 with {turns} turns in flight ({moved} of them on those that go), "
+            f"{workers} workers and 2 senders to 1 with {turns} turns in flight ({moved} of them on those that go), "
             f"half of them longer than the grace period of {drain_s:g} s",
             stage.score(),
             {
