@@ -52,10 +52,10 @@ async def redis_away(context: Context) -> Outcome:
         await traffic.all_answered(seconds=20)
         stage.note("fault", what="down", server="valkey")
         await asyncio.to_thread(valkey.stop)
-        # One message a conversation: see docs/reliability.md on the order across an outage's end.
+        # They end before the outage does: see docs/reliability.md on the order across two faults.
         count = int(rate * away_s)
         await traffic.talk(
-            messages=count, conversations=count, over_s=away_s, first=100, patience_s=0
+            messages=count, conversations=count // 3, over_s=away_s, first=100, patience_s=0
         )
         down = [m for m in traffic.posted.values() if int(m.token[1:].partition("-")[0]) >= 100]
         statuses = {status for message in down for status in message.statuses}
