@@ -322,6 +322,21 @@ async def test_a_sender_that_is_slow_and_not_dead_is_waited_for(
     assert (desk.arrived, await desk.status(reply)) == (["Hello"], S.SENT)
 
 
+async def test_a_send_that_takes_too_long_is_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = await open_desk()
+    reply = await one(desk)
+    claim = await desk.claim(reply)
+
+    async def hang(message: Any, account: Any) -> Any:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(desk.channel, "send", hang)
+    monkeypatch.setattr(desk.sender, "_send_limits_s", {desk.channel.name: 0.02})
+    with pytest.raises(SnoozeError, match="no answer within"):
+        await desk.sender.handle(claim)
+    assert await desk.status(reply) is S.UNKNOWN
+
+
 async def test_a_send_cut_off_in_the_middle_is_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = await open_desk()
     reply = await one(desk)
