@@ -23,23 +23,23 @@ IN_FLIGHT = [f"whatsapp:+155541000{number:02d}" for number in range(12)]
 
 
 @pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Product:
-    """In these tests it is they who start it."""
+def own(tmp_path_factory: pytest.TempPathFactory) -> Product:
+    """A product that these tests start and stop themselves."""
     folder, port = tmp_path_factory.mktemp("life"), free_port_block()
     config = write_config(folder / "c.yaml", port=port, args={})
     return Product(folder=folder, port=port, config=config)
 
 
-def test_ctrl_c_under_load_drains_and_leaves_nothing(product: Product) -> None:
-    with product.up_in_front() as (process, output):
+def test_ctrl_c_under_load_drains_and_leaves_nothing(own: Product) -> None:
+    with own.up_in_front() as (process, output):
         _wait(lambda: "Ready" in output.read_text() or process.poll() is not None, limit_s=240)
         assert "Stop it with Ctrl-C" in output.read_text(), output.read_text()
-        assert product.say("hello", phone="whatsapp:+15554000001").returncode == 0
-        assert product.recado("status").returncode == 0
-        again = product.up()
+        assert own.say("hello", phone="whatsapp:+15554000001").returncode == 0
+        assert own.recado("status").returncode == 0
+        again = own.up()
         assert again.returncode != 0, "a second start on the same data directory must be refused"
         assert len(again.stderr.strip().splitlines()) == 1
-        with product.simulator as client:
+        with own.simulator as client:
             for phone in IN_FLIGHT:
                 write(client, phone, "how much is a flat white")
         process.send_signal(signal.SIGINT)
@@ -47,21 +47,23 @@ def test_ctrl_c_under_load_drains_and_leaves_nothing(product: Product) -> None:
     shown = output.read_text()
     assert "running turns may finish" in shown
     assert '"webhook_accepted"' in shown, "the log is shown while it runs"
-    assert_nothing_left(product)
-    assert product.recado("status").returncode != 0
+    assert_nothing_left(own)
+    assert own.recado("status").returncode != 0
 
 
-def test_serve_run_brings_up_the_same_service_and_finishes_what_was_left(product: Product) -> None:
-    with product.serve_run():
-        product.await_ready()
-        _wait(lambda: len(_answers(product)) == len(IN_FLIGHT), limit_s=60)
-        text = product.say("what time do you open on saturday")
+def test_serve_run_brings_up_the_same_service_and_finishes_what_was_left(own: Product) -> None:
+    # Nobody waits where this test is run alone.
+    waiting = IN_FLIGHT if own.data_dir.exists() else []
+    with own.serve_run():
+        own.await_ready()
+        _wait(lambda: len(_answers(own)) == len(waiting), limit_s=60)
+        text = own.say("what time do you open on saturday")
         assert "from 09:00 to 16:30" in text.stdout, text.stdout + text.stderr
-        voice = product.say("--audio", str(NOTES / "where.ogg"))
+        voice = own.say("--audio", str(NOTES / "where.ogg"))
         assert "heard: Where are you located?" in voice.stdout, voice.stdout + voice.stderr
         assert "27 Garden Lane" in voice.stdout
-        assert _answers(product) == dict.fromkeys(IN_FLIGHT, 1)
-    assert_nothing_left(product, limit_s=60)
+        assert _answers(own) == dict.fromkeys(waiting, 1)
+    assert_nothing_left(own, limit_s=60)
 
 
 def assert_nothing_left(product: Product, *, limit_s: float = 5) -> None:

@@ -191,7 +191,8 @@ async def scaled_down(context: Context) -> Outcome:
         ]
         moved = sum(line["pid"] in gone for line in taken)
         outcome = Outcome(
-            f"{workers} workers and 2 senders to 1 with {turns} turns in flight ({moved} of them on those that go), "
+            f"{workers} workers and 2 senders to 1 with {turns} turns in flight ({moved} of them on those "
+            "that go), "
             f"half of them longer than the grace period of {drain_s:g} s",
             stage.score(),
             {
