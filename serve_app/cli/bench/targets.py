@@ -78,6 +78,13 @@ TARGETS: tuple[Target, ...] = (
         unit="turns per CPU second",
     ),
     Target(
+        "turn",
+        "turns per CPU second, two workers",
+        "one worker",
+        0.9,
+        _ratio("turns per CPU second"),
+    ),
+    Target(
         "speech",
         "speech, CPU, mixed clips",
         "transcribe",
