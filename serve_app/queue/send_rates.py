@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from serve_app.ports import SendLane
 from serve_app.queue.connection import translated
+from serve_app.queue.lane import CommandLane
 
 PATIENCE_S = 5.0
 """How late a waiting message may come back without losing its place in line."""
@@ -33,14 +33,13 @@ class RedisSendRates:
     ) -> None:
         """A sender that was too fast goes at half its rate for `recovery_s`; each further strike halves it
         again, and doubles its pause up to `longest_pause_s`."""
-        self._execute = cast("Callable[..., Awaitable[Any]]", redis.execute_command)  # pyright: ignore[reportUnknownMemberType] - untyped there
+        self._lane = CommandLane(redis)
         self._prefix = prefix
         self._timeout_s = timeout_s
         self._longest_pause_s = longest_pause_s
         self._recovery_s = recovery_s
-        folder = files("serve_app.queue") / "lua"
-        self._acquire = (folder / "send_rates.lua").read_text("utf-8")
-        self._slow_down = (folder / "slow_down.lua").read_text("utf-8")
+        self._acquire = _Script("send_rates")
+        self._slow_down = _Script("slow_down")
 
     async def acquire(self, lane: SendLane, who: str, *, cost: int = 1) -> float:
         base = self._base(lane)
@@ -70,12 +69,17 @@ class RedisSendRates:
     def _base(self, lane: SendLane) -> str:
         return f"{self._prefix}:{{rates:{lane.account_id}:{lane.sender}}}:"
 
-    async def _run(self, source: str, keys: tuple[str, ...], *args: str | float) -> Any:
-        sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
-        tail = (len(keys), *keys, *args)
+    async def _run(self, script: _Script, keys: tuple[str, ...], *args: str | float) -> Any:
+        tail = (len(keys), *keys, *map(str, args))
         with translated():
             async with asyncio.timeout(self._timeout_s):
                 try:
-                    return await self._execute("EVALSHA", sha, *tail)
+                    return await self._lane.execute("EVALSHA", script.sha, *tail)
                 except NoScriptError:
-                    return await self._execute("EVAL", source, *tail)
+                    return await self._lane.execute("EVAL", script.source, *tail)
+
+
+class _Script:
+    def __init__(self, name: str) -> None:
+        self.source = (files("serve_app.queue") / "lua" / f"{name}.lua").read_text("utf-8")
+        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
