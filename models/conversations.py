@@ -205,6 +205,12 @@ class TurnOutcome(Frozen):
     trace: dict[str, str] = Field(default_factory=dict[str, str])
 
 
+class CommittedTurn(Frozen):
+    """What the transaction that ended a turn made of its replies, in sending order."""
+
+    replies: tuple[Reply, ...]
+
+
 class BookingRequest(Frozen):
     owner_id: str
     conversation_id: str

@@ -86,9 +86,13 @@ async def answer(visit: Visit) -> Response:
         entries=(HistoryEntry(role="assistant", content=text),),
         trace={"correlation_id": uuid.uuid4().hex, "operator": visit.session.operator.name},
     )
-    if await visit.parts.conversations.commit_turn(outcome):
+    committed = await visit.parts.conversations.commit_turn(outcome)
+    if committed:
         await visit.log("answer", record.line.id, f"{len(text)} characters")
-    for reply in await visit.parts.replies.for_turns([turn_id]):
+        replies = committed.replies
+    else:
+        replies = await visit.parts.replies.for_turns([turn_id])
+    for reply in replies:
         await visit.parts.publish(reply)
     return visit.go(_path(record.line.id))
 

@@ -12,6 +12,7 @@ import structlog
 
 from models.accounts import FIRST_ANSWER, Owner, Passage, TwilioAccount
 from models.conversations import (
+    CommittedTurn,
     Conversation,
     HistoryEntry,
     NewReply,
@@ -273,7 +274,7 @@ class AIProcessor:
         )
         if not committed:
             log.info("turn_was_committed_by_another_try")
-        await self.publish_replies([turn.turn_id])
+        await self._publish(committed, turn.turn_id)
 
     async def conclude(
         self,
@@ -313,7 +314,7 @@ class AIProcessor:
                 buttons=buttons_of(owner.assistant, said, *languages),
                 purpose=purpose,
             )
-        await self._conversations.commit_turn(
+        committed = await self._conversations.commit_turn(
             TurnOutcome(
                 turn_id=turn.turn_id,
                 conversation_id=turn.conversation.id,
@@ -327,15 +328,25 @@ class AIProcessor:
                 trace=dict(trace),
             )
         )
-        await self.publish_replies([turn.turn_id])
+        await self._publish(committed, turn.turn_id)
 
     async def publish_replies(self, turn_ids: Sequence[str]) -> list[Reply]:
         """Put the unsent replies of these turns on the outbound queue; repeating it is harmless."""
         replies = await self._replies.for_turns(turn_ids)
+        await self._enqueue(replies)
+        return replies
+
+    async def _publish(self, committed: CommittedTurn | None, turn_id: str) -> None:
+        """The replies of a turn that was just ended, or of one that another try ended."""
+        if committed is None:
+            await self.publish_replies([turn_id])
+        else:
+            await self._enqueue(committed.replies)
+
+    async def _enqueue(self, replies: Sequence[Reply]) -> None:
         for reply in replies:
             if reply.status is not ReplyStatus.CANCELED:
                 await self._outbound.publish(reply_job(reply))
-        return replies
 
     async def apologise(
         self,
@@ -352,7 +363,7 @@ class AIProcessor:
         turn_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"apology:{about}"))
         languages = (conversation.contact.language, owner.assistant.language, owner.language)
         text = self._texts.with_own(owner.assistant.texts).text("try_later", *languages)
-        await self._conversations.commit_turn(
+        committed = await self._conversations.commit_turn(
             TurnOutcome(
                 turn_id=turn_id,
                 conversation_id=conversation.id,
@@ -369,7 +380,7 @@ class AIProcessor:
                 trace=dict(trace),
             )
         )
-        await self.publish_replies([turn_id])
+        await self._publish(committed, turn_id)
 
 
 def _own_words(

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from models.accounts import TwilioAccount
 from models.conversations import (
+    CommittedTurn,
     Contact,
     Conversation,
     HistoryEntry,
@@ -47,11 +48,11 @@ class ConversationRepository(Protocol):
         """The latest entries of finished turns, oldest first, starting at a user's message."""
         ...
 
-    async def commit_turn(self, outcome: TurnOutcome) -> bool:
+    async def commit_turn(self, outcome: TurnOutcome) -> CommittedTurn | None:
         """End a turn in one transaction: messages answered, replies stored, entries, usage, notes.
 
         If a person has taken over since the turn began, or the contact has opted out, the assistant's
-        replies are stored as canceled and its words are no part of the history. Returns False, with nothing
+        replies are stored as canceled and its words are no part of the history. Returns None, with nothing
         written, if another try committed one of these messages first. Raises `RetryableError` if the turn
         lost its place in the quota and there is no other.
         """

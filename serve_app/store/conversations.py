@@ -9,6 +9,7 @@ import asyncpg
 
 from models.accounts import TwilioAccount
 from models.conversations import (
+    CommittedTurn,
     Contact,
     Conversation,
     HistoryEntry,
@@ -25,7 +26,7 @@ from serve_app.store.accounts import owner_of
 from serve_app.store.external_ids import adopt_external_id, known_as
 from serve_app.store.pool import Connection, StorePool
 from serve_app.store.replies import replies_of
-from serve_app.store.turns import LostRaceError, write_turn
+from serve_app.store.turns import end_turn
 from serve_app.store.values import jsonable, text
 
 
@@ -130,14 +131,9 @@ class PostgresConversationRepository:
         first = next((i for i, entry in enumerate(entries) if entry.role == "user"), len(entries))
         return entries[first:]
 
-    async def commit_turn(self, outcome: TurnOutcome) -> bool:
+    async def commit_turn(self, outcome: TurnOutcome) -> CommittedTurn | None:
         now = None if self._clock is None else self._clock.now()
-        try:
-            async with self._pool.transaction() as connection:
-                await write_turn(connection, outcome, now=now)
-        except LostRaceError:
-            return False
-        return True
+        return await end_turn(self._pool, outcome, now=now)
 
     async def is_human(self, conversation_id: str) -> bool:
         async with self._pool.connection() as connection:

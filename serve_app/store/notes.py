@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from models.conversations import Note, TurnOutcome
-from serve_app.store.pool import Connection, StorePool
-from serve_app.store.values import jsonable, text
+from models.conversations import Note
+from serve_app.store.pool import StorePool
+from serve_app.store.values import text
 
 
 class PostgresNoteRepository:
@@ -77,26 +77,3 @@ class PostgresNoteRepository:
                 text(error),
             )
         return bool(found)
-
-
-async def write_notes(connection: Connection, outcome: TurnOutcome) -> None:
-    if not (outcome.hand_over and outcome.notes):
-        return
-    await connection.executemany(
-        """
-        INSERT INTO notes (id, owner_id, conversation_id, kind, destination, target, content)
-        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING
-        """,
-        [
-            (
-                note.id,
-                outcome.owner_id,
-                outcome.conversation_id,
-                note.kind,
-                note.destination,
-                note.target,
-                jsonable(note.content),
-            )
-            for note in outcome.notes
-        ],
-    )

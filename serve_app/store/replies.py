@@ -26,7 +26,7 @@ from serve_app.store.reply_states import (
 from serve_app.store.usage import COUNT_SEGMENTS, count_segments
 from serve_app.store.values import text
 
-_COLUMNS = (
+REPLY_COLUMNS = (
     "id, turn_id, conversation_id, conversation_key, channel, account_sid, sender, recipient,"
     " position, body, purpose, as_template, segments, buttons, not_before, status, provider_message_id,"
     " delivery, error_code, error_message, sending_since, updated_at AS changed_at, trace,"
@@ -34,19 +34,19 @@ _COLUMNS = (
 )
 # Where another table with such columns is in the statement, too.
 _RETURNED = ", ".join(
-    column if column.startswith("(") else f"replies.{column}" for column in _COLUMNS.split(", ")
+    column if column.startswith("(") else f"replies.{column}" for column in REPLY_COLUMNS.split(", ")
 )
 # Constants of this file, never values, are what the queries are put together from.
-_BY_ID = f"SELECT {_COLUMNS} FROM replies WHERE id = $1"  # noqa: S608
-_BY_TURNS = f"SELECT {_COLUMNS} FROM replies WHERE turn_id = ANY($1) ORDER BY seq"  # noqa: S608
+_BY_ID = f"SELECT {REPLY_COLUMNS} FROM replies WHERE id = $1"  # noqa: S608
+_BY_TURNS = f"SELECT {REPLY_COLUMNS} FROM replies WHERE turn_id = ANY($1) ORDER BY seq"  # noqa: S608
 _UNSENT = f"""
-    SELECT {_COLUMNS} FROM replies
+    SELECT {REPLY_COLUMNS} FROM replies
     WHERE status IN ('pending', 'sending', 'unknown') AND updated_at <= now() - make_interval(secs => $1)
         AND (not_before IS NULL OR not_before <= now())
     ORDER BY updated_at, seq LIMIT $2
 """  # noqa: S608
 _IN_STATES = f"""
-    SELECT {_COLUMNS} FROM replies WHERE status = ANY($1) ORDER BY updated_at, seq LIMIT $2
+    SELECT {REPLY_COLUMNS} FROM replies WHERE status = ANY($1) ORDER BY updated_at, seq LIMIT $2
 """  # noqa: S608
 # In the words of the partial indexes replies_unsent and replies_attention, so that they serve.
 _COUNT_OPEN = """
@@ -59,11 +59,11 @@ GROUP BY status
 """
 # A report of what was sent before a resend tells nothing of the reply any more.
 _REPORTED_BY_ID = f"""
-    SELECT {_COLUMNS} FROM replies
+    SELECT {REPLY_COLUMNS} FROM replies
     WHERE id = $1 AND account_sid = $2 AND $3 <> ALL (former_message_ids) FOR NO KEY UPDATE
 """  # noqa: S608
 _REPORTED_BY_PROVIDER_ID = f"""
-    SELECT {_COLUMNS} FROM replies WHERE provider_message_id = $1 AND account_sid = $2
+    SELECT {REPLY_COLUMNS} FROM replies WHERE provider_message_id = $1 AND account_sid = $2
     FOR NO KEY UPDATE
 """  # noqa: S608
 # Contact and conversation are locked, in this order as everywhere: an opt-out or a take-over is either

@@ -6,6 +6,14 @@ from models.conversations import ReplyPurpose, TurnOutcome
 from serve_app.store.reply_states import OPTED_OUT, TAKEN_OVER
 
 
+def silence_sql(takeovers: str) -> str:
+    """`obstacle` of a row of conversations `v` with its `contact`; `takeovers` is the outcome's argument."""
+    return f"""
+        CASE WHEN contact.opted_out_at IS NOT NULL THEN '{OPTED_OUT}'
+            WHEN v.human OR v.takeovers <> {takeovers}::integer THEN '{TAKEN_OVER}' END
+    """
+
+
 def obstacle(outcome: TurnOutcome, *, human: bool, takeovers: int, opted_out: bool) -> str | None:
     """Why the assistant may not speak (any more), as the conversation is when the turn ends."""
     if opted_out:

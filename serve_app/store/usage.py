@@ -5,10 +5,9 @@ Whoever changes an owner's month locks its row first, so that places and count a
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 from models.accounts import MonthlyUsage
-from models.conversations import TurnOutcome
 from models.errors import PermanentError, RetryableError
 from serve_app.store.pool import Connection
 from serve_app.store.values import text
@@ -16,7 +15,13 @@ from serve_app.store.values import text
 KEPT_S = 3600.0
 """A place that no commit has used for so long is free again: its turn was given up."""
 
-_MONTH = "date_trunc('month', coalesce($2::timestamptz, now()) AT TIME ZONE o.timezone)::date"
+
+def month_sql(now: str) -> str:
+    """The month that it is where owner `o` is; `now` is an argument, NULL for Postgres' own clock."""
+    return f"date_trunc('month', coalesce({now}::timestamptz, now()) AT TIME ZONE o.timezone)::date"
+
+
+_MONTH = month_sql("$2")
 
 COUNT_SEGMENTS = f"""
     INSERT INTO usage AS u (owner_id, month, sms_segments)
@@ -100,42 +105,12 @@ async def reserve(
     return True
 
 
-async def count_turn(
-    connection: Connection, outcome: TurnOutcome, *, answered: bool, now: datetime | None
+async def keep_within_quota(
+    connection: Connection, owner_id: str, *, month: date, quota: int, used: int
 ) -> None:
-    """Add a turn to its month and give up its place. It counts against the quota if it is `answered`.
-
-    Raises `RetryableError` if it held no place (any more) and the quota is used up.
-    """
-    counted = answered and not outcome.refused
-    row = await connection.fetchrow(
-        f"""
-        INSERT INTO usage AS u
-            (owner_id, month, messages, audio_seconds, prompt_tokens, completion_tokens)
-        SELECT o.id, {_MONTH}, $3, $4, $5, $6 FROM owners o WHERE o.id = $1
-        ON CONFLICT (owner_id, month) DO UPDATE SET
-            messages = u.messages + excluded.messages,
-            audio_seconds = u.audio_seconds + excluded.audio_seconds,
-            prompt_tokens = u.prompt_tokens + excluded.prompt_tokens,
-            completion_tokens = u.completion_tokens + excluded.completion_tokens,
-            updated_at = now()
-        RETURNING u.month, u.messages,
-            (SELECT p.monthly_messages FROM owners o JOIN plans p ON p.code = o.plan_code
-             WHERE o.id = $1) AS quota
-        """,  # noqa: S608 - a constant of this file
-        outcome.owner_id,
-        now,
-        int(counted),
-        outcome.audio_seconds,
-        outcome.usage.prompt_tokens,
-        outcome.usage.completion_tokens,
-    )
-    held = await connection.fetchval(
-        "DELETE FROM reservations WHERE turn_id = $1 RETURNING month", outcome.turn_id
-    )
-    if row is None or row["quota"] is None or not counted or held == row["month"]:
-        return
-    if row["messages"] + await _held(connection, outcome.owner_id, row["month"]) > row["quota"]:
+    """For a turn that was counted without a place, within its transaction, which holds the month's lock.
+    Raises `RetryableError` if that is one too many."""
+    if used + await _held(connection, owner_id, month) > quota:
         raise RetryableError("the turn lost its place in the month's quota, and there is no other")
 
 
@@ -151,7 +126,7 @@ async def count_segments(connection: Connection, reply_id: str, *, now: datetime
     )
 
 
-async def _held(connection: Connection, owner_id: str, month: object) -> int:
+async def _held(connection: Connection, owner_id: str, month: date) -> int:
     return await connection.fetchval(
         "SELECT count(*) FROM reservations WHERE owner_id = $1 AND month = $2", owner_id, month
     )

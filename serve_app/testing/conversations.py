@@ -9,6 +9,7 @@ from itertools import count
 
 from models.accounts import TwilioAccount
 from models.conversations import (
+    CommittedTurn,
     Contact,
     Conversation,
     HistoryEntry,
@@ -134,7 +135,7 @@ class MemoryConversationRepository:
             latest = latest[1:]
         return latest
 
-    async def commit_turn(self, outcome: TurnOutcome) -> bool:
+    async def commit_turn(self, outcome: TurnOutcome) -> CommittedTurn | None:
         await asyncio.sleep(0)
         tables = self._tables
         conversation = tables.conversations.get(outcome.conversation_id)
@@ -144,7 +145,7 @@ class MemoryConversationRepository:
         if outcome.turn_id in tables.turns or any(
             message is None or message.turn_id is not None for message in answered
         ):
-            return False
+            return None
         contact = self._tables.contacts[contact_key(conversation.contact)]
         why_silent = obstacle(
             outcome,
@@ -169,7 +170,7 @@ class MemoryConversationRepository:
         tables.conversations[conversation.id] = conversation
         self._store_replies(outcome, conversation, why_silent)
         self._store_notes(outcome, conversation)
-        return True
+        return CommittedTurn(replies=of_turns(tables, [outcome.turn_id]))
 
     def _store_replies(
         self, outcome: TurnOutcome, conversation: Conversation, why_silent: str | None

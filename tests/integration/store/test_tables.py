@@ -9,7 +9,7 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from models.conversations import HistoryEntry
+from models.conversations import CommittedTurn, HistoryEntry
 from models.errors import PermanentError
 from models.inference import ChatUsage, ToolCall
 from models.jobs import NewJob
@@ -195,7 +195,7 @@ async def test_recording_and_committing_at_once_do_not_deadlock(pool: StorePool)
     account = an_account()
     await _accounts(pool, NEW).save(account)
 
-    async def turn(number: int) -> bool:
+    async def turn(number: int) -> CommittedTurn | None:
         conversation, stored = await conversations.record(
             [a_message(f"SM{number}-{part}") for part in range(3)], owner_id="o1", account=account
         )
