@@ -34,7 +34,8 @@ REPLY_COLUMNS = (
 )
 # Where another table with such columns is in the statement, too.
 _RETURNED = ", ".join(
-    column if column.startswith("(") else f"replies.{column}" for column in REPLY_COLUMNS.split(", ")
+    column if column.startswith("(") else f"replies.{column}"
+    for column in REPLY_COLUMNS.split(", ")
 )
 # Constants of this file, never values, are what the queries are put together from.
 _BY_ID = f"SELECT {REPLY_COLUMNS} FROM replies WHERE id = $1"  # noqa: S608
