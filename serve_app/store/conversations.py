@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-import asyncpg
-
 from models.accounts import TwilioAccount
 from models.conversations import (
     CommittedTurn,
@@ -24,7 +22,8 @@ from models.messages import InboundMessage
 from serve_app.ports import Clock
 from serve_app.store.accounts import owner_of
 from serve_app.store.external_ids import adopt_external_id, known_as
-from serve_app.store.pool import Connection, StorePool
+from serve_app.store.pool import StorePool
+from serve_app.store.recording import record_messages
 from serve_app.store.replies import replies_of
 from serve_app.store.turns import end_turn
 from serve_app.store.values import jsonable, text
@@ -43,42 +42,14 @@ class PostgresConversationRepository:
         if len({message.conversation_key for message in messages}) != 1:
             raise PermanentError("messages of exactly one conversation can be recorded together")
         latest = messages[-1]
+        if latest.contact_key == latest.sender:
+            async with self._pool.connection() as connection:
+                return await record_messages(
+                    connection, messages, owner_id=owner_id, account=account
+                )
         async with self._pool.transaction() as connection:
             await adopt_external_id(connection, latest, owner_id)
-            contact = await _save_contact(connection, latest, messages, owner_id)
-            row = await connection.fetchrow(
-                """
-                INSERT INTO conversations (owner_id, account_id, contact_id, account_sid, channel,
-                    recipient, key, last_inbound_at)
-                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-                ON CONFLICT (owner_id, account_id, key) DO UPDATE SET
-                    last_inbound_at =
-                        greatest(conversations.last_inbound_at, excluded.last_inbound_at),
-                    updated_at = now()
-                RETURNING id, recipient, human, takeovers, last_inbound_at
-                """,
-                owner_id,
-                account.id,
-                contact.id,
-                text(latest.account_id),
-                latest.channel,
-                text(latest.recipient),
-                text(latest.conversation_key),
-                max(message.received_at for message in messages),
-            )
-            assert row is not None  # noqa: S101  # the upsert always returns its row
-            stored = await _save_messages(connection, messages, conversation_id=row["id"])
-        conversation = Conversation(
-            id=row["id"],
-            owner_id=owner_id,
-            account_id=account.id,
-            contact=contact,
-            recipient=row["recipient"],
-            human=row["human"],
-            takeovers=row["takeovers"],
-            last_inbound_at=row["last_inbound_at"],
-        )
-        return conversation, stored
+            return await record_messages(connection, messages, owner_id=owner_id, account=account)
 
     async def known_as(self, message: InboundMessage) -> str:
         async with self._pool.connection() as connection:
@@ -264,79 +235,3 @@ class PostgresConversationRepository:
             timings=tuple(StepTiming(**timing) for timing in row["timings"] or ()),
             replies=tuple(replies),
         )
-
-
-async def _save_contact(
-    connection: Connection,
-    latest: InboundMessage,
-    messages: Sequence[InboundMessage],
-    owner_id: str,
-) -> Contact:
-    names = (message.profile_name for message in reversed(messages))
-    row = await connection.fetchrow(
-        """
-        INSERT INTO contacts (owner_id, channel, key, address, profile_name)
-        VALUES ($1, $2, $3, $4, $5)
-        ON CONFLICT (owner_id, channel, key) DO UPDATE SET
-            address = excluded.address,
-            profile_name = coalesce(excluded.profile_name, contacts.profile_name),
-            updated_at = now()
-        RETURNING id, owner_id, channel, key, address, profile_name, language, timezone, opted_out_at
-        """,
-        owner_id,
-        latest.channel,
-        text(latest.contact_key),
-        text(latest.sender),
-        text(next((name for name in names if name), None)),
-    )
-    assert row is not None  # noqa: S101  # the upsert always returns its row
-    return Contact(**dict(row))
-
-
-async def _save_messages(
-    connection: Connection, messages: Sequence[InboundMessage], *, conversation_id: str
-) -> list[StoredMessage]:
-    """In the order given, each once."""
-    latest = messages[-1]
-    ids = [text(message.message_id) for message in messages]
-    await connection.execute(
-        """
-        INSERT INTO messages
-            (conversation_id, channel, account_sid, provider_message_id, payload, received_at)
-        SELECT $1, $2, $3, new.id, new.payload, new.received_at
-        FROM unnest($4::text[], $5::jsonb[], $6::timestamptz[]) WITH ORDINALITY
-            AS new (id, payload, received_at, n)
-        ORDER BY new.n
-        ON CONFLICT (account_sid, provider_message_id, channel) DO NOTHING
-        """,
-        conversation_id,
-        latest.channel,
-        text(latest.account_id),
-        ids,
-        [jsonable(message) for message in messages],
-        [message.received_at for message in messages],
-    )
-    rows = await connection.fetch(
-        """
-        SELECT id, provider_message_id, payload, transcript, transcript_language, audio_seconds,
-            turn_id
-        FROM messages
-        WHERE account_sid = $1 AND provider_message_id = ANY($2) AND channel = $3
-        """,
-        text(latest.account_id),
-        ids,
-        latest.channel,
-    )
-    by_id = {row["provider_message_id"]: row for row in rows}
-    return [_stored(by_id[message_id]) for message_id in dict.fromkeys(ids)]
-
-
-def _stored(row: asyncpg.Record) -> StoredMessage:
-    return StoredMessage(
-        id=row["id"],
-        message=InboundMessage.model_validate(row["payload"]),
-        transcript=row["transcript"],
-        transcript_language=row["transcript_language"],
-        audio_seconds=row["audio_seconds"],
-        turn_id=row["turn_id"],
-    )

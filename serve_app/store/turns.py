@@ -13,7 +13,7 @@ from serve_app.store.pool import Connection, StorePool
 from serve_app.store.replies import REPLY_COLUMNS
 from serve_app.store.silence import silence_sql
 from serve_app.store.usage import keep_within_quota, month_sql
-from serve_app.store.values import jsonable, text
+from serve_app.store.values import json_text, jsonable, text
 
 _ARGUMENTS = (
     "conversation",
@@ -77,7 +77,7 @@ WITH contact AS (
     INSERT INTO turns (id, conversation_id, owner_id, hand_over, prompt_tokens, completion_tokens,
         audio_seconds, timings, trace)
     SELECT {turn}, judged.id, {owner}, {hand_over}::boolean AND judged.speaks, {prompt_tokens},
-        {completion_tokens}, {audio_seconds}, {timings}, {trace}
+        {completion_tokens}, {audio_seconds}, {timings}::text::jsonb, {trace}
     FROM judged
     WHERE (SELECT count(*) FROM mine) = cardinality({messages}) AND (
         NOT judged.counts OR (SELECT plan.quota FROM plan) IS NULL OR EXISTS (SELECT FROM place)
@@ -98,14 +98,14 @@ WITH contact AS (
 ), remembered AS (
     INSERT INTO entries (conversation_id, turn_id, role, content, tool_calls, tool_call_id, name)
     SELECT judged.id, turn.id, new.role, new.content, new.tool_calls, new.tool_call_id, new.name
-    FROM turn, judged, ROWS FROM (jsonb_to_recordset({entries}) AS
+    FROM turn, judged, ROWS FROM (jsonb_to_recordset({entries}::text::jsonb) AS
         (role text, content text, tool_calls jsonb, tool_call_id text, name text)
     ) WITH ORDINALITY AS new (role, content, tool_calls, tool_call_id, name, n)
     WHERE judged.speaks OR new.role = 'user' ORDER BY new.n
 ), noted AS (
     INSERT INTO notes (id, owner_id, conversation_id, kind, destination, target, content)
     SELECT new.id, {owner}, judged.id, new.kind, new.destination, new.target, new.content
-    FROM turn, judged, jsonb_to_recordset({notes}) AS new
+    FROM turn, judged, jsonb_to_recordset({notes}::text::jsonb) AS new
         (id text, kind text, destination text, target text, content jsonb)
     WHERE turn.hand_over ON CONFLICT (id) DO NOTHING
 ), replied AS (
@@ -118,7 +118,7 @@ WITH contact AS (
         j.takeovers + (turn.hand_over AND NOT j.human)::integer,
         CASE WHEN late.silent THEN 'canceled' ELSE 'pending' END,
         CASE WHEN late.silent THEN j.silence END, {trace}
-    FROM turn, judged j, jsonb_to_recordset({replies}) AS new (id text, position integer,
+    FROM turn, judged j, jsonb_to_recordset({replies}::text::jsonb) AS new (id text, position integer,
             body text, purpose text, segments integer, buttons jsonb),
         LATERAL (SELECT j.silence IS NOT NULL AND new.purpose = 'answer') AS late (silent)
     ORDER BY new.position RETURNING {columns}
@@ -205,13 +205,13 @@ def _values(outcome: TurnOutcome, now: datetime | None) -> tuple[Any, ...]:
         outcome.usage.prompt_tokens,
         outcome.usage.completion_tokens,
         outcome.audio_seconds,
-        jsonable(outcome.timings),
+        json_text(outcome.timings),
         jsonable(outcome.trace),
         text(outcome.contact_language),
         text(outcome.contact_timezone),
-        jsonable(outcome.entries),
-        jsonable(outcome.notes),
-        jsonable(outcome.replies),
+        json_text(outcome.entries),
+        json_text(outcome.notes),
+        json_text(outcome.replies),
     )
 
 

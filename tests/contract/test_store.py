@@ -221,6 +221,19 @@ class TestRecord:
         assert again == before
         assert all(result == before for result in at_once)
 
+    async def test_tries_that_begin_at_once_find_the_same(self, store: Store) -> None:
+        await store.owners.save(an_owner())
+        await store.accounts.save(an_account())
+        messages = [a_message(f"SM{number}") for number in range(3)]
+        first, *others = await asyncio.gather(
+            *(
+                store.conversations.record(messages, owner_id="o1", account=an_account())
+                for _ in range(8)
+            )
+        )
+        assert [stored.message for stored in first[1]] == messages
+        assert all(other == first for other in others)
+
     async def test_order_is_the_callers(self, store: Store) -> None:
         _, stored = await store.begin(messages=3)
         messages = [message.message for message in stored]
