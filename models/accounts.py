@@ -198,3 +198,12 @@ class TwilioAccount(Frozen):
         for itself."""
         own = any(number.address == address for number in self.phone_numbers)
         return self.owner_id if own else address
+
+
+class Addressee(Frozen):
+    """Whom a message is to: the account that has the number, and the business behind it."""
+
+    account: TwilioAccount
+    owner: Owner
+    has_documents: bool = False
+    """Whether there is anything to look up for its answers."""

@@ -162,7 +162,7 @@ class AIProcessor:
         new = [ChatMessage(role="user", content=content) for h in heard if (content := as_read(h))]
         passages: Sequence[Passage] = ()
         question = "\n".join(h.text for h in heard if h.text)
-        if self._settings.knowledge_passages and question:
+        if self._settings.knowledge_passages and question and turn.addressee.has_documents:
             passages = await self._documents.search(
                 owner.id, question, limit=self._settings.knowledge_passages
             )

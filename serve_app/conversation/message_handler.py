@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from models.accounts import TwilioAccount
+from models.accounts import Addressee, TwilioAccount
 from models.conversations import Conversation, StoredMessage
 from models.errors import AccountNotFoundError, UnprocessableError
 from models.jobs import Claim, Job
@@ -19,10 +19,14 @@ class RecordedTurn:
     """Messages of one conversation in order of arrival: those to answer, and the turns that
     an earlier try committed already."""
 
-    account: TwilioAccount
+    addressee: Addressee
     conversation: Conversation
     open: tuple[StoredMessage, ...]
     committed_turns: tuple[str, ...]
+
+    @property
+    def account(self) -> TwilioAccount:
+        return self.addressee.account
 
     @property
     def turn_id(self) -> str:
@@ -44,22 +48,22 @@ class MessageHandler:
         number that no account owns."""
         messages = [parse_job(job) for job in claim.jobs]
         first = messages[0]
-        account = await self._accounts.find(
+        addressee = await self._accounts.addressee(
             account_sid=first.account_id,
             address=first.recipient,
             messaging_service_sid=first.messaging_service_id,
         )
-        if account is None:
+        if addressee is None:
             raise AccountNotFoundError(
                 f"no account is stored for a number of {first.account_id}; "
                 "add the number to the account's phone numbers and replay"
             )
         conversation, stored = await self._conversations.record(
-            messages, owner_id=account.owner_id, account=account
+            messages, owner_id=addressee.owner.id, account=addressee.account
         )
         committed = dict.fromkeys(m.turn_id for m in stored if m.turn_id is not None)
         return RecordedTurn(
-            account=account,
+            addressee=addressee,
             conversation=conversation,
             open=tuple(m for m in stored if m.turn_id is None),
             committed_turns=tuple(committed),

@@ -94,7 +94,7 @@ class MessageOrchestrator:
         timer: StepTimer,
     ) -> None:
         """A turn about stopping messages, or of a contact who has: no model is asked."""
-        entitlement = await self._owners.resolve(turn.account)
+        entitlement = await self._owners.resolve(turn.addressee)
         await self._ai.conclude(
             turn,
             entitlement.owner,
@@ -117,7 +117,7 @@ class MessageOrchestrator:
         with timer.step("resolve"):
             # While a person has the conversation nothing is answered, so nothing is used up.
             entitlement = await self._owners.resolve(
-                turn.account, turn_id=None if turn.conversation.human else turn.turn_id
+                turn.addressee, turn_id=None if turn.conversation.human else turn.turn_id
             )
         with timer.step("transcribe"):
             heard = await self._audio.transcribe(
@@ -170,7 +170,7 @@ class MessageOrchestrator:
         turn = await self._messages.record(_claim_of(letter))
         if not turn.open or turn.conversation.human:
             return
-        entitlement = await self._owners.resolve(turn.account)
+        entitlement = await self._owners.resolve(turn.addressee)
         await self._ai.apologise(
             turn.conversation,
             entitlement.owner,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from models.accounts import Owner, TwilioAccount
-from models.errors import AccountNotFoundError
+from models.accounts import Addressee, Owner
 from serve_app.ports import OwnerRepository
 
 Refusal = Literal["plan_inactive", "quota_exceeded"]
@@ -25,18 +24,16 @@ class Entitlement:
 
 
 class OwnerResolver:
-    """Finds the owner of an account and checks the plan and the month's quota."""
+    """Checks the plan and the month's quota of whom a message is to."""
 
     def __init__(self, *, owners: OwnerRepository) -> None:
         self._owners = owners
 
-    async def resolve(self, account: TwilioAccount, *, turn_id: str | None = None) -> Entitlement:
+    async def resolve(self, addressee: Addressee, *, turn_id: str | None = None) -> Entitlement:
         """With `turn_id`, the turn takes its place in the month's quota, so that no more turns are answered
-        than it allows, however many run at once. Raises `AccountNotFoundError` if the owner is gone."""
-        owner = await self._owners.get(account.owner_id)
-        if owner is None:
-            raise AccountNotFoundError(f"account {account.id} belongs to no owner")
-        if not owner.plan.active or not account.active:
+        than it allows, however many run at once."""
+        owner = addressee.owner
+        if not owner.plan.active or not addressee.account.active:
             return Entitlement(owner, "plan_inactive")
         limited = owner.plan.monthly_messages is not None and turn_id is not None
         if limited and not await self._owners.reserve_turn(owner.id, turn_id=turn_id or ""):

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pydantic import SecretStr
 
-from models.accounts import Document, MonthlyUsage, Owner, Passage, TwilioAccount
+from models.accounts import Addressee, Document, MonthlyUsage, Owner, Passage, TwilioAccount
 from models.conversations import (
     BookingRequest,
 )
@@ -22,6 +22,12 @@ class TwilioAccountRepository(Protocol):
         self, *, account_sid: str, address: str, messaging_service_sid: str | None = None
     ) -> TwilioAccount | None:
         """By AccountSid and number (JSONB `@>`), else by messaging service."""
+        ...
+
+    async def addressee(
+        self, *, account_sid: str, address: str, messaging_service_sid: str | None = None
+    ) -> Addressee | None:
+        """The account as `find` finds it, with its owner, in one look."""
         ...
 
     async def answering(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import asyncpg
 from pydantic import SecretStr
 
-from models.accounts import Document, Owner, PhoneNumber, TwilioAccount
+from models.accounts import Addressee, Document, Owner, PhoneNumber, TwilioAccount
 from serve_app.store.cipher import TokenCipher
 from serve_app.store.documents import replace_documents
-from serve_app.store.owners import save_owner
+from serve_app.store.owners import OWNER_COLUMNS, OWNER_JOINS, owner_of_row, save_owner
 from serve_app.store.pool import Connection, StorePool
 from serve_app.store.secrets import save_secrets
 from serve_app.store.values import jsonable, text
@@ -32,6 +33,14 @@ _BY_SERVICE = f"""
     SELECT {_COLUMNS} FROM twilio_accounts WHERE account_sid = $1 AND messaging_service_sid = $2
     ORDER BY active DESC, created_at, id LIMIT 1
 """  # noqa: S608
+# Both tables have such columns: the account's come with a prefix.
+_WITH_OWNER = f"""
+    SELECT {", ".join(f"a.{name} AS account_{name}" for name in _COLUMNS.split(", "))},
+        {OWNER_COLUMNS}, EXISTS (SELECT FROM documents d WHERE d.owner_id = o.id) AS has_documents
+    FROM ({{found}}) a JOIN owners o ON o.id = a.owner_id {OWNER_JOINS}
+"""  # noqa: S608
+_ADDRESSEE_BY_NUMBER = _WITH_OWNER.format(found=_BY_NUMBER)
+_ADDRESSEE_BY_SERVICE = _WITH_OWNER.format(found=_BY_SERVICE)
 # First the one that it began with; a number that has moved leaves an account behind that has ended.
 _ANSWERING = f"""
     SELECT {_COLUMNS} FROM twilio_accounts
@@ -57,12 +66,18 @@ async def owner_of(
 
 
 async def _find(
-    connection: Connection, account_sid: str, address: str, messaging_service_sid: str | None
+    connection: Connection,
+    account_sid: str,
+    address: str,
+    messaging_service_sid: str | None,
+    *,
+    by_number: str = _BY_NUMBER,
+    by_service: str = _BY_SERVICE,
 ) -> asyncpg.Record | None:
     sid = text(account_sid)
-    row = await connection.fetchrow(_BY_NUMBER, sid, [{"address": text(address)}])
+    row = await connection.fetchrow(by_number, sid, [{"address": text(address)}])
     if row is None and messaging_service_sid is not None:
-        row = await connection.fetchrow(_BY_SERVICE, sid, text(messaging_service_sid))
+        row = await connection.fetchrow(by_service, sid, text(messaging_service_sid))
     return row
 
 
@@ -84,6 +99,27 @@ class PostgresTwilioAccountRepository:
         async with self._pool.connection() as connection:
             row = await _find(connection, account_sid, address, messaging_service_sid)
         return None if row is None else self._account(row)
+
+    async def addressee(
+        self, *, account_sid: str, address: str, messaging_service_sid: str | None = None
+    ) -> Addressee | None:
+        async with self._pool.connection() as connection:
+            row = await _find(
+                connection,
+                account_sid,
+                address,
+                messaging_service_sid,
+                by_number=_ADDRESSEE_BY_NUMBER,
+                by_service=_ADDRESSEE_BY_SERVICE,
+            )
+        if row is None:
+            return None
+        account = {name: row[f"account_{name}"] for name in _COLUMNS.split(", ")}
+        return Addressee(
+            account=self._account(account),
+            owner=owner_of_row(row),
+            has_documents=row["has_documents"],
+        )
 
     async def answering(
         self, account_id: str, *, account_sid: str, address: str
@@ -180,7 +216,7 @@ class PostgresTwilioAccountRepository:
             jsonable(account.sending.model_dump(mode="json", exclude_none=True)),
         )
 
-    def _account(self, row: asyncpg.Record) -> TwilioAccount:
+    def _account(self, row: asyncpg.Record | Mapping[str, Any]) -> TwilioAccount:
         fields = dict(row)
         fields["auth_token"] = self._cipher.decrypt(row["auth_token"])
         for name in ("secondary_token", "access_token"):

@@ -15,15 +15,14 @@ from serve_app.store.references import reference
 from serve_app.store.usage import messages_this_month, months_of, reserve
 from serve_app.store.values import jsonable, text
 
-_SELECT = """
-    SELECT o.id, o.name, o.timezone, o.language, o.retention_days,
-        p.code, p.active, p.features, p.monthly_messages,
-        a.instructions, a.language AS assistant_language, a.tools, a.facts,
-        a.temperature, a.max_reply_tokens, a.settings
-    FROM owners o
-    JOIN plans p ON p.code = o.plan_code
-    JOIN assistants a ON a.owner_id = o.id
+OWNER_COLUMNS = """
+    o.id, o.name, o.timezone, o.language, o.retention_days,
+    p.code, p.active, p.features, p.monthly_messages,
+    s.instructions, s.language AS assistant_language, s.tools, s.facts,
+    s.temperature, s.max_reply_tokens, s.settings
 """
+OWNER_JOINS = "JOIN plans p ON p.code = o.plan_code JOIN assistants s ON s.owner_id = o.id"
+_SELECT = f"SELECT {OWNER_COLUMNS} FROM owners o {OWNER_JOINS}"  # noqa: S608 - constants of this file
 
 _SETTINGS = set(Assistant.model_fields) - {
     *("instructions", "language", "tools", "facts", "temperature", "max_reply_tokens")
@@ -41,12 +40,12 @@ class PostgresOwnerRepository:
     async def get(self, owner_id: str) -> Owner | None:
         async with self._pool.connection() as connection:
             row = await connection.fetchrow(f"{_SELECT} WHERE o.id = $1", text(owner_id))
-        return None if row is None else _owner(row)
+        return None if row is None else owner_of_row(row)
 
     async def list_all(self) -> list[Owner]:
         async with self._pool.connection() as connection:
             rows = await connection.fetch(f'{_SELECT} ORDER BY o.id COLLATE "C"')
-        return [_owner(row) for row in rows]
+        return [owner_of_row(row) for row in rows]
 
     async def save(self, owner: Owner) -> None:
         """A plan is shared by all owners with its code. Raises `PermanentError` if the time zone isn't
@@ -175,7 +174,7 @@ async def _save_assistant(connection: Connection, owner_id: str, assistant: Assi
     )
 
 
-def _owner(row: asyncpg.Record) -> Owner:
+def owner_of_row(row: asyncpg.Record) -> Owner:
     return Owner(
         id=row["id"],
         name=row["name"],

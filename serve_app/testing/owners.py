@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
 
-from models.accounts import Document, MonthlyUsage, Owner, TwilioAccount
+from models.accounts import Addressee, Document, MonthlyUsage, Owner, TwilioAccount
 from models.conversations import BookingRequest
 from models.errors import PermanentError
 from serve_app.store.references import reference
@@ -42,6 +42,18 @@ class MemoryTwilioAccountRepository:
                 )
             )
         return found
+
+    async def addressee(
+        self, *, account_sid: str, address: str, messaging_service_sid: str | None = None
+    ) -> Addressee | None:
+        account = await self.find(
+            account_sid=account_sid, address=address, messaging_service_sid=messaging_service_sid
+        )
+        owner = None if account is None else self._tables.owners.get(account.owner_id)
+        if account is None or owner is None:
+            return None
+        has_documents = any(owner_id == owner.id for owner_id, _ in self._tables.documents)
+        return Addressee(account=account, owner=owner, has_documents=has_documents)
 
     async def answering(
         self, account_id: str, *, account_sid: str, address: str

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
-from models.accounts import Assistant, PhoneNumber, Plan
+from models.accounts import Addressee, Assistant, Document, PhoneNumber, Plan
 from models.conversations import BookingRequest, HistoryEntry, NewNote, StepTiming
 from models.errors import PermanentError
 from models.inference import ChatUsage, ToolCall
@@ -75,6 +75,39 @@ class TestAccounts:
         assert await find("AC1", "MG2") is None
         assert await find("AC1", None) is None
         assert await find("AC2", "MG1") is None, "another account may not name our service"
+
+    async def test_whom_a_message_is_to(self, store: Store) -> None:
+        for owner_id, number in (("o1", NUMBER), ("o2", "whatsapp:+2")):
+            await store.owners.save(an_owner(id=owner_id, plan=Plan(code=f"plan-{owner_id}")))
+            account = an_account(
+                id=f"a-{owner_id}",
+                owner_id=owner_id,
+                phone_numbers=(PhoneNumber(address=number),),
+                messaging_service_sid=f"MG-{owner_id}",
+                active=owner_id == "o1",
+            )
+            await store.accounts.save(account)
+        await store.documents.save("o2", Document(title="Parking", text="Behind the house."))
+
+        async def addressee(address: str, service: str | None = None) -> Addressee | None:
+            return await store.accounts.addressee(
+                account_sid="AC1", address=address, messaging_service_sid=service
+            )
+
+        for address, service, owner_id in (
+            (NUMBER, None, "o1"),
+            ("whatsapp:+2", "MG-o1", "o2"),
+            ("+9", "MG-o2", "o2"),
+        ):
+            found = await addressee(address, service)
+            assert found is not None
+            assert found.account == await store.accounts.find(
+                account_sid="AC1", address=address, messaging_service_sid=service
+            )
+            assert found.owner == await store.owners.get(owner_id)
+            assert found.has_documents == (owner_id == "o2")
+        assert await addressee("+9") is None
+        assert await addressee("+9", "MG-other") is None
 
     async def test_what_a_conversation_is_answered_through(self, store: Store) -> None:
         for owner_id in ("o1", "o2"):

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 from pydantic import SecretStr
 
-from models.accounts import Assistant, Owner, PhoneNumber, Plan, TwilioAccount
+from models.accounts import Addressee, Assistant, Owner, PhoneNumber, Plan, TwilioAccount
 from models.conversations import Conversation, Reply, ReplyStatus
 from models.jobs import Claim, NewJob
 from models.messages import InboundMessage, MediaFile, MediaRef
@@ -96,6 +96,11 @@ def account(**changes: object) -> TwilioAccount:
         "phone_numbers": (PhoneNumber(address=BUSINESS),),
     }
     return TwilioAccount.model_validate({**fields, **changes})
+
+
+def addressee(of: Owner | None = None, **changes: object) -> Addressee:
+    """`changes` are the account's."""
+    return Addressee(account=account(**changes), owner=of or owner(), has_documents=True)
 
 
 def message(

@@ -31,7 +31,7 @@ async def record(on: Stage, *bodies: str) -> RecordedTurn:
         owner_id="owner-1",
         account=stage.account(),
     )
-    return RecordedTurn(stage.account(), conversation, tuple(stored), ())
+    return RecordedTurn(stage.addressee(), conversation, tuple(stored), ())
 
 
 def heard(turn: RecordedTurn, **changes: Any) -> list[HeardMessage]:
@@ -138,7 +138,7 @@ async def test_the_language_is_the_spoken_one_then_the_contacts_then_the_owners(
     )
     contact = turn.conversation.contact.model_copy(update={"language": "pt"})
     known = turn.conversation.model_copy(update={"contact": contact})
-    turn = RecordedTurn(turn.account, known, turn.open, ())
+    turn = RecordedTurn(turn.addressee, known, turn.open, ())
     assert (await resolve(on, turn, of=german, **problem)).fixed_text == TEXTS.text(
         "voice_not_heard", "pt"
     )
@@ -162,7 +162,7 @@ async def test_the_instructions_know_the_contact_and_the_tone() -> None:
     contact = turn.conversation.contact.model_copy(update={"profile_name": "Ana", "language": "pt"})
     known = turn.conversation.model_copy(update={"contact": contact})
     of = stage.owner(instructions="Talk to {{name}} ({{language}}), it is {{now}}.", tone="warm")
-    context = await resolve(on, RecordedTurn(turn.account, known, turn.open, ()), of=of)
+    context = await resolve(on, RecordedTurn(turn.addressee, known, turn.open, ()), of=of)
     assert context.prompt[0].content == (
         "Talk to Ana (pt), it is Monday 2026-03-02 12:00.\n\nTone: warm"
     )

@@ -296,15 +296,15 @@ async def test_an_owner_that_is_gone_does_not_stop_the_other_apologies(
 ) -> None:
     on = await stage.build_stage()
     letters = await _bury(on, stage.message(1, "one"), stage.message(2, "two"))
-    get, calls = on.store.owners.get, iter([StoreUnavailableError("restarting"), None])
+    find, calls = on.store.accounts.addressee, iter([StoreUnavailableError("restarting"), None])
 
-    async def sometimes(owner_id: str):
+    async def sometimes(**whose: str):
         error = next(calls)
         if error is not None:
             raise error
-        return await get(owner_id)
+        return await find(**whose)
 
-    monkeypatch.setattr(on.store.owners, "get", sometimes)
+    monkeypatch.setattr(on.store.accounts, "addressee", sometimes)
     await on.orchestrator.on_dead(letters)
     assert len(on.said) == 1
 

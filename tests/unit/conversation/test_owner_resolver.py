@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from models.accounts import Plan
-from models.errors import AccountNotFoundError
+from models.accounts import Addressee, Plan
 from serve_app.conversation.owner_resolver import OwnerResolver
 from tests.unit.conversation import stage
+
+
+def _addressee(on: stage.Stage, **account: object) -> Addressee:
+    return stage.addressee(on.store.tables.owners["owner-1"], **account)
 
 
 async def _resolve(plan: Plan, *, turns: int = 0, active: bool = True):
@@ -15,7 +18,7 @@ async def _resolve(plan: Plan, *, turns: int = 0, active: bool = True):
     for number in range(turns):
         await on.turn(stage.message(number))
     owners = OwnerResolver(owners=on.store.owners)
-    return await owners.resolve(stage.account(active=active), turn_id="one-more")
+    return await owners.resolve(_addressee(on, active=active), turn_id="one-more")
 
 
 async def test_a_plan_in_order() -> None:
@@ -45,15 +48,9 @@ async def test_the_quota_is_new_every_month() -> None:
     on = await stage.build_stage(["Hi"] * 9, of=stage.owner(plan=plan))
     owners = OwnerResolver(owners=on.store.owners)
     await on.turn(stage.message(1))
-    assert (await owners.resolve(stage.account(), turn_id="t")).refusal == "quota_exceeded"
+    assert (await owners.resolve(_addressee(on), turn_id="t")).refusal == "quota_exceeded"
     on.clock.advance(31 * 86_400)
-    assert (await owners.resolve(stage.account(), turn_id="t")).refusal is None
-
-
-async def test_an_account_without_an_owner() -> None:
-    on = await stage.build_stage()
-    with pytest.raises(AccountNotFoundError, match="account-1"):
-        await OwnerResolver(owners=on.store.owners).resolve(stage.account(owner_id="nobody"))
+    assert (await owners.resolve(_addressee(on), turn_id="t")).refusal is None
 
 
 async def test_a_running_turn_has_its_place_and_keeps_it_when_it_is_tried_again() -> None:
@@ -61,7 +58,7 @@ async def test_a_running_turn_has_its_place_and_keeps_it_when_it_is_tried_again(
     owners = OwnerResolver(owners=on.store.owners)
 
     async def refusal(turn_id: str) -> str | None:
-        return (await owners.resolve(stage.account(), turn_id=turn_id)).refusal
+        return (await owners.resolve(_addressee(on), turn_id=turn_id)).refusal
 
     assert await refusal("a") is None
     assert await refusal("b") == "quota_exceeded"
