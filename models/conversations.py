@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from models.accounts import TwilioAccount
 from models.inference import ChatUsage, ToolCall
 from models.messages import DeliveryStatus, Frozen, InboundMessage
 
@@ -132,6 +133,12 @@ class Reply(Frozen):
     changed_at: datetime | None = None
     """Since when it is in this state."""
     trace: dict[str, str] = Field(default_factory=dict[str, str])
+
+
+class ReplyToSend(Frozen):
+    reply: Reply
+    account: TwilioAccount | None
+    """What its conversation is answered through; None if that isn't stored any more."""
 
 
 class DeliveryCount(Frozen):

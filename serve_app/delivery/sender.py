@@ -72,6 +72,7 @@ class ReplySender:
         self._send_limits_s = send_limits_s
         self._tracing = tracing or Tracing()
         self._replies = replies
+        self._accounts = accounts
         self._doubtful = DoubtfulReplies(replies=replies, accounts=accounts, channels=channels)
         self._consents = consents
         self._rates = rates
@@ -82,14 +83,15 @@ class ReplySender:
 
     async def handle(self, claim: Claim) -> None:
         for job in claim.jobs:
-            reply = await self._replies.get(job.payload)
-            if reply is None:
+            found = await self._accounts.to_send(job.payload)
+            if found is None:
                 log.error("reply_not_found", reply_id=job.payload)
                 continue
+            reply = found.reply
             with structlog.contextvars.bound_contextvars(
                 reply_id=reply.id, conversation=reply.conversation_id, **log_fields(job.trace)
             ):
-                await self._deliver(reply, job)
+                await self._deliver(reply, job, found.account)
 
     async def on_dead(self, letters: Sequence[DeadLetter]) -> None:
         """A doubtful reply is parked, never repeated; one that was surely not sent stays `pending`, so
@@ -105,13 +107,13 @@ class ReplySender:
                     **log_fields(letter.job.trace),
                 )
 
-    async def _deliver(self, reply: Reply, job: Job) -> None:
+    async def _deliver(self, reply: Reply, job: Job, account: TwilioAccount | None = None) -> None:
         if reply.status in (ReplyStatus.SENDING, ReplyStatus.UNKNOWN):
             if await self._resolve(reply, job):
                 return
         elif reply.status is not ReplyStatus.PENDING:
             return
-        account = await self._account(reply)
+        account = account or await self._account(reply)
         if account is None:
             return
         lane = lane_of(reply, account, self._settings)

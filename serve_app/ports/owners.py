@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from models.accounts import Addressee, Document, MonthlyUsage, Owner, Passage, TwilioAccount
 from models.conversations import (
     BookingRequest,
+    ReplyToSend,
 )
 
 
@@ -36,6 +37,10 @@ class TwilioAccountRepository(Protocol):
         """What a conversation is answered through, also where only a messaging service tells accounts apart:
         the account that it began with (ours, by its id), unless that has ended and another one has the number
         now. None if none of them is of this AccountSid any more."""
+        ...
+
+    async def to_send(self, reply_id: str) -> ReplyToSend | None:
+        """A reply with the account that its conversation is answered through, in one look."""
         ...
 
     async def save(self, account: TwilioAccount) -> None:

@@ -9,10 +9,12 @@ import asyncpg
 from pydantic import SecretStr
 
 from models.accounts import Addressee, Document, Owner, PhoneNumber, TwilioAccount
+from models.conversations import Reply, ReplyToSend
 from serve_app.store.cipher import TokenCipher
 from serve_app.store.documents import replace_documents
 from serve_app.store.owners import OWNER_COLUMNS, OWNER_JOINS, owner_of_row, save_owner
 from serve_app.store.pool import Connection, StorePool
+from serve_app.store.replies import REPLY_COLUMNS
 from serve_app.store.secrets import save_secrets
 from serve_app.store.values import jsonable, text
 
@@ -33,19 +35,36 @@ _BY_SERVICE = f"""
     SELECT {_COLUMNS} FROM twilio_accounts WHERE account_sid = $1 AND messaging_service_sid = $2
     ORDER BY active DESC, created_at, id LIMIT 1
 """  # noqa: S608
-# Both tables have such columns: the account's come with a prefix.
+# Other tables of a statement have such columns, too.
+_PREFIXED = ", ".join(f"a.{name} AS its_{name}" for name in _COLUMNS.split(", "))
 _WITH_OWNER = f"""
-    SELECT {", ".join(f"a.{name} AS account_{name}" for name in _COLUMNS.split(", "))},
-        {OWNER_COLUMNS}, EXISTS (SELECT FROM documents d WHERE d.owner_id = o.id) AS has_documents
+    SELECT {_PREFIXED}, {OWNER_COLUMNS},
+        EXISTS (SELECT FROM documents d WHERE d.owner_id = o.id) AS has_documents
     FROM ({{found}}) a JOIN owners o ON o.id = a.owner_id {OWNER_JOINS}
 """  # noqa: S608
 _ADDRESSEE_BY_NUMBER = _WITH_OWNER.format(found=_BY_NUMBER)
 _ADDRESSEE_BY_SERVICE = _WITH_OWNER.format(found=_BY_SERVICE)
-# First the one that it began with; a number that has moved leaves an account behind that has ended.
-_ANSWERING = f"""
-    SELECT {_COLUMNS} FROM twilio_accounts
-    WHERE account_sid = $2 AND (id = $1 OR phone_numbers @> $3::jsonb)
-    ORDER BY active DESC, id <> $1, created_at, id LIMIT 1
+
+
+def _answering(*, account_id: str, account_sid: str, numbers: str) -> str:
+    """First the one that it began with; a number that has moved leaves an account behind that has ended."""
+    return f"""
+        SELECT {_COLUMNS} FROM twilio_accounts
+        WHERE account_sid = {account_sid} AND (id = {account_id} OR phone_numbers @> {numbers})
+        ORDER BY active DESC, id <> {account_id}, created_at, id LIMIT 1
+    """  # noqa: S608
+
+
+_ANSWERING = _answering(account_id="$1", account_sid="$2", numbers="$3::jsonb")
+_TO_SEND = f"""
+    SELECT r.*, {_PREFIXED} FROM (SELECT {REPLY_COLUMNS} FROM replies WHERE id = $1) r
+    LEFT JOIN LATERAL ({
+    _answering(
+        account_id="r.account_id",
+        account_sid="r.account_sid",
+        numbers="jsonb_build_array(jsonb_build_object('address', r.sender))",
+    )
+}) a ON true
 """  # noqa: S608
 
 _ALL = f"""
@@ -114,9 +133,8 @@ class PostgresTwilioAccountRepository:
             )
         if row is None:
             return None
-        account = {name: row[f"account_{name}"] for name in _COLUMNS.split(", ")}
         return Addressee(
-            account=self._account(account),
+            account=self._its_account(row),
             owner=owner_of_row(row),
             has_documents=row["has_documents"],
         )
@@ -129,6 +147,15 @@ class PostgresTwilioAccountRepository:
                 _ANSWERING, text(account_id), text(account_sid), [{"address": text(address)}]
             )
         return None if row is None else self._account(row)
+
+    async def to_send(self, reply_id: str) -> ReplyToSend | None:
+        async with self._pool.connection() as connection:
+            row = await connection.fetchrow(_TO_SEND, text(reply_id))
+        if row is None:
+            return None
+        fields = {name: row[name] for name in Reply.model_fields}
+        account = None if row["its_id"] is None else self._its_account(row)
+        return ReplyToSend(reply=Reply(**fields), account=account)
 
     async def save(self, account: TwilioAccount) -> None:
         async with self._pool.connection() as connection:
@@ -215,6 +242,9 @@ class PostgresTwilioAccountRepository:
             None if access is None else self._cipher.encrypt(access),
             jsonable(account.sending.model_dump(mode="json", exclude_none=True)),
         )
+
+    def _its_account(self, row: asyncpg.Record) -> TwilioAccount:
+        return self._account({name: row[f"its_{name}"] for name in _COLUMNS.split(", ")})
 
     def _account(self, row: asyncpg.Record | Mapping[str, Any]) -> TwilioAccount:
         fields = dict(row)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from pydantic import SecretStr
 
 from models.accounts import Addressee, Document, MonthlyUsage, Owner, TwilioAccount
-from models.conversations import BookingRequest
+from models.conversations import BookingRequest, ReplyToSend
 from models.errors import PermanentError
 from serve_app.store.references import reference
 from serve_app.testing.tables import Tables, Usage, held, month
@@ -69,6 +69,17 @@ class MemoryTwilioAccountRepository:
             )
         ]
         return min(found, key=lambda each: (not each.active, each.id != account_id), default=None)
+
+    async def to_send(self, reply_id: str) -> ReplyToSend | None:
+        stored = self._tables.replies.get(reply_id)
+        if stored is None:
+            await asyncio.sleep(0)
+            return None
+        reply = stored.reply
+        account = await self.answering(
+            reply.account_id, account_sid=reply.account_sid, address=reply.sender
+        )
+        return ReplyToSend(reply=reply, account=account)
 
     async def save(self, account: TwilioAccount) -> None:
         await asyncio.sleep(0)

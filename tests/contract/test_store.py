@@ -144,12 +144,20 @@ class TestAccounts:
         assert reply is not None
         assert reply.account_id == "a1"
         assert await store.replies.get("reply") == reply
+        to_send = await store.accounts.to_send("reply")
+        assert to_send is not None
+        assert (to_send.reply, to_send.account) == (reply, account)
+        assert await store.accounts.to_send("unknown") is None
         (due,) = await store.notes.take_due(limit=1, lease_s=60)
         assert due.account_id == "a1"
         report = a_report(DeliveryStatus.FAILED, reply_id="reply")
         reported = await store.replies.apply_status(report)
         assert reported is not None
         assert reported.account_id == "a1"
+        await store.accounts.save(account.model_copy(update={"account_sid": "AC2"}))
+        to_send = await store.accounts.to_send("reply")
+        assert to_send is not None
+        assert to_send.account is None
 
     async def test_active_before_inactive(self, store: Store) -> None:
         await store.owners.save(an_owner())
