@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, cast
 
-from jsonschema import Draft202012Validator, SchemaError
 from pydantic import Field, field_validator, model_validator
 
 from models.accounts import Assistant
@@ -22,6 +21,7 @@ from serve_app.administration.field_types import (
     SpokenLanguage,
     WebAddress,
 )
+from serve_app.json_schema import check_schema
 
 _TOOL_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -80,10 +80,7 @@ class HttpToolSection(Section):
     @field_validator("arguments")
     @classmethod
     def _schema(cls, arguments: dict[str, object]) -> dict[str, object]:
-        try:
-            Draft202012Validator.check_schema(arguments)
-        except SchemaError as error:
-            raise ValueError(f"must be a JSON schema: {error.message}") from error
+        check_schema(arguments)
         if arguments.get("type") != "object":
             raise ValueError("must be the JSON schema of an object (type: object)")
         return arguments

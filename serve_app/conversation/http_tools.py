@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 from urllib.parse import quote, urlencode
-
-from jsonschema import Draft202012Validator
 
 from models.accounts import HttpTool, Owner
 from models.errors import RetryableError, ToolError
 from models.inference import ToolSpec
+from serve_app.json_schema import UnusableSchemaError, problems_of
 from serve_app.network import AddressRefusedError, Answer, AnswerTooLargeError, GuardedHttp
 from serve_app.ports import OwnerSecretRepository, ToolContext
 
@@ -96,13 +95,12 @@ class HttpTools:
 
 
 def _check(schema: Mapping[str, object], arguments: Mapping[str, object]) -> None:
-    validator = cast(Any, Draft202012Validator(schema))
-    errors: list[Any] = list(validator.iter_errors(dict(arguments)))
-    if errors:
-        problems = "; ".join(
-            f"{error.json_path.removeprefix('$.')}: {error.message}" for error in errors
-        )
-        raise ToolError(problems[:500])
+    try:
+        problems = problems_of(schema, dict(arguments))
+    except UnusableSchemaError as error:
+        raise ToolError("this service isn't set up: its arguments can't be checked") from error
+    if problems:
+        raise ToolError("; ".join(problems)[:500])
 
 
 def _filled(declared: HttpTool, arguments: Mapping[str, object]) -> tuple[str, bytes | None]:

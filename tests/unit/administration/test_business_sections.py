@@ -133,6 +133,11 @@ async def test_what_the_installation_does_not_have(
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
+        (
+            "{id: {type: string}}",
+            "{id: {$ref: 'http://169.254.169.254/'}}",
+            "isn't part of this schema",
+        ),
         ("orders/{id}", "orders/{number}", r"\{number\} must be a required argument"),
         (
             "https://api.bakery.example/orders/{id}",

@@ -97,6 +97,15 @@ async def test_arguments_that_do_not_fit_are_explained(arguments: dict[str, obje
     assert service.asked == []
 
 
+async def test_a_schema_that_leads_elsewhere_is_explained_and_not_followed() -> None:
+    service = Service()
+    leading: dict[str, object] = {"type": "object", "properties": {"id": {"$ref": "http://a/b"}}}
+    declared = ORDER.model_copy(update={"arguments": leading})
+    with pytest.raises(ToolError, match="can't be checked"):
+        await (await tool(service, declared)).call(context(), {"id": "1"})
+    assert service.asked == []
+
+
 @pytest.mark.parametrize(
     "address",
     ["127.0.0.1", "10.0.0.7", "169.254.169.254", "::1", "fd00::1", "::ffff:10.0.0.1", "0.0.0.0"],
