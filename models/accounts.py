@@ -190,14 +190,18 @@ class TwilioAccount(Frozen):
     phone_numbers: tuple[PhoneNumber, ...] = ()
     messaging_service_sid: str | None = None
     active: bool = True
+    debounce_s: float | None = Field(default=None, ge=0)
+    """How long a conversation must be quiet before its turn starts; None is the installation's."""
     sending: SendingRules = SendingRules()
+
+    def owns(self, address: str) -> bool:
+        return any(number.address == address for number in self.phone_numbers)
 
     def fairness_key(self, address: str) -> str:
         """Whose a message to `address` is, where owners' work takes turns: the owner's, if the address is
         this account's; owners may share an account at the provider, and there each other address counts
         for itself."""
-        own = any(number.address == address for number in self.phone_numbers)
-        return self.owner_id if own else address
+        return self.owner_id if self.owns(address) else address
 
 
 class Addressee(Frozen):

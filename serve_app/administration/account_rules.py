@@ -93,6 +93,7 @@ def account_of(
         phone_numbers=section.numbers(),
         messaging_service_sid=section.messaging_service_sid,
         active=section.active,
+        debounce_s=section.debounce_s,
         sending=section.sending.rules(),
     )
     return account, notes

@@ -94,6 +94,7 @@ def _account(account: TwilioAccount) -> Mapping[str, object]:
         "phone_numbers": [number.address for number in account.phone_numbers],
         "messaging_service_sid": account.messaging_service_sid,
         "active": account.active,
+        "debounce_s": account.debounce_s,
         "sending": account.sending.model_dump(mode="json", exclude_none=True),
     }
 

@@ -77,6 +77,7 @@ class AccountSection(Section):
     phone_numbers: tuple[NumberEntry, ...] = ()
     messaging_service_sid: ServiceSid | None = None
     active: bool = True
+    debounce_s: float | None = Field(default=None, ge=0, le=60, allow_inf_nan=False)
     sending: SendingSection = SendingSection()
 
     @field_validator("phone_numbers")
@@ -261,6 +262,7 @@ def write_owner(
             "phone_numbers": [number.address for number in account.phone_numbers],
             "messaging_service_sid": account.messaging_service_sid,
             "active": account.active,
+            "debounce_s": account.debounce_s,
             "sending": account.sending.model_dump(mode="json", exclude_none=True),
         }
         for account in accounts

@@ -13,6 +13,7 @@ from models.errors import SignatureError, UnprocessableError
 from models.jobs import DeadReason, NewJob
 from models.messages import InboundMessage, StatusUpdate
 from serve_app.api.account_cache import AccountCache
+from serve_app.api.bursts import BurstWindows
 from serve_app.api.consent_intake import ConsentIntake
 from serve_app.api.intake import Intake, Kept
 from serve_app.ops.tracing import trace_headers
@@ -38,7 +39,7 @@ class WebhookService:
         intake: Intake,
         consent: ConsentIntake,
         clock: Clock,
-        debounce_s: float,
+        bursts: BurstWindows,
     ) -> None:
         self._channel = channel
         self._accounts = accounts
@@ -47,7 +48,7 @@ class WebhookService:
         self._intake = intake
         self._consent = consent
         self._clock = clock
-        self._debounce_s = debounce_s
+        self._bursts = bursts
 
     @property
     def form(self) -> WebhookForm:
@@ -112,12 +113,13 @@ class WebhookService:
             },
             fairness_key=account.fairness_key(message.recipient),
         )
+        window_s = await self._bursts.window_s(message, account)
         with structlog.contextvars.bound_contextvars(**known, conversation=job.conversation):
             kept = await self._intake.keep(
                 self._inbound,
                 job,
-                lambda: self._inbound.publish(job, debounce_s=self._debounce_s),
-                debounce_s=self._debounce_s,
+                lambda: self._inbound.publish(job, debounce_s=window_s),
+                debounce_s=window_s,
             )
             log.info("webhook_accepted", kind=message.kind.value, new=kept is not Kept.KNOWN)
         return kept.value

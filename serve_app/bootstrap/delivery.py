@@ -76,6 +76,7 @@ async def open_delivery_tools(
             attention=compose_attention(stores, channels),
             reconciler=Reconciler(
                 channels=channels,
+                accounts=stores.accounts,
                 conversations=stores.conversations,
                 inbound=stores.inbound,
                 debounce_s=settings.conversation.debounce_s,

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from serve_app.api.account_cache import AccountCache
 from serve_app.api.application import IngressParts
+from serve_app.api.bursts import BurstWindows
 from serve_app.api.consent_intake import ConsentIntake
 from serve_app.api.intake import Intake
 from serve_app.api.readiness import Check, Readiness
@@ -60,6 +61,12 @@ async def open_ingress(
             keep_s=settings.ingress.account_cache_s,
             timeout_s=settings.ingress.spool_timeout_s,
         )
+        bursts = BurstWindows(
+            accounts=stores.accounts,
+            clock=clock,
+            default_s=settings.conversation.debounce_s,
+            keep_s=settings.ingress.account_cache_s,
+        )
         intake = Intake(
             spool=stores.spool,
             watch=watch,
@@ -78,7 +85,7 @@ async def open_ingress(
                 intake=intake,
                 consent=consent,
                 clock=clock,
-                debounce_s=settings.conversation.debounce_s,
+                bursts=bursts,
             )
             for name, channel in channels.items()
         }

@@ -13,7 +13,7 @@ from models.accounts import TwilioAccount
 from models.errors import ListUnavailableError
 from models.jobs import JobState, NewJob
 from models.messages import InboundMessage
-from serve_app.ports import Channel, ConversationRepository, Queue
+from serve_app.ports import Channel, ConversationRepository, Queue, TwilioAccountRepository
 
 log = structlog.get_logger(__name__)
 
@@ -39,11 +39,13 @@ class Reconciler:
         self,
         *,
         channels: Mapping[str, Channel],
+        accounts: TwilioAccountRepository,
         conversations: ConversationRepository,
         inbound: Queue,
         debounce_s: float,
     ) -> None:
         self._channels = channels
+        self._accounts = accounts
         self._conversations = conversations
         self._inbound = inbound
         self._debounce_s = debounce_s
@@ -114,4 +116,15 @@ class Reconciler:
             },
             fairness_key=account.fairness_key(message.recipient),
         )
-        return await self._inbound.publish(job, debounce_s=self._debounce_s)
+        return await self._inbound.publish(job, debounce_s=await self._window_s(message, account))
+
+    async def _window_s(self, message: InboundMessage, account: TwilioAccount) -> float:
+        """As the account says that was written to: others may share its AccountSid."""
+        if not account.owns(message.recipient):
+            found = await self._accounts.find(
+                account_sid=message.account_id,
+                address=message.recipient,
+                messaging_service_sid=message.messaging_service_id,
+            )
+            account = found or account
+        return self._debounce_s if account.debounce_s is None else account.debounce_s

@@ -20,7 +20,7 @@ from serve_app.store.values import jsonable, text
 
 _COLUMNS = (
     "id, owner_id, channel, account_sid, auth_token, secondary_token, access_token, phone_numbers,"
-    " messaging_service_sid, active, sending"
+    " messaging_service_sid, active, debounce_s, sending"
 )
 # Constants of this file, never values, are what the queries are put together from.
 _BY_SID = f"""
@@ -215,8 +215,9 @@ class PostgresTwilioAccountRepository:
         await connection.execute(
             """
             INSERT INTO twilio_accounts (id, owner_id, account_sid, auth_token, secondary_token,
-                phone_numbers, messaging_service_sid, active, channel, access_token, sending)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                phone_numbers, messaging_service_sid, active, channel, access_token, sending,
+                debounce_s)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
             ON CONFLICT (id) DO UPDATE SET
                 owner_id = excluded.owner_id,
                 account_sid = excluded.account_sid,
@@ -228,6 +229,7 @@ class PostgresTwilioAccountRepository:
                 channel = excluded.channel,
                 access_token = excluded.access_token,
                 sending = excluded.sending,
+                debounce_s = excluded.debounce_s,
                 updated_at = now()
             """,
             account.id,
@@ -241,6 +243,7 @@ class PostgresTwilioAccountRepository:
             account.channel,
             None if access is None else self._cipher.encrypt(access),
             jsonable(account.sending.model_dump(mode="json", exclude_none=True)),
+            account.debounce_s,
         )
 
     def _its_account(self, row: asyncpg.Record) -> TwilioAccount:

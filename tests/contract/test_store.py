@@ -30,7 +30,10 @@ from tests.contract.store_samples import (
 class TestAccounts:
     async def test_round_trip(self, store: Store) -> None:
         account = an_account(
-            secondary_token=SecretStr("secondary"), messaging_service_sid="MG1", active=False
+            secondary_token=SecretStr("secondary"),
+            messaging_service_sid="MG1",
+            active=False,
+            debounce_s=0.0,
         )
         await store.owners.save(an_owner())
         await store.accounts.save(account)

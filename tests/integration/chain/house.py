@@ -70,8 +70,9 @@ QUICK: dict[str, dict[str, Any]] = {
 }
 
 
-def contact(number: int = 1) -> str:
-    return f"whatsapp:+1555222{number:04d}"
+def contact(which: int | str = 1) -> str:
+    """An address, or that of a contact by number."""
+    return which if isinstance(which, str) else f"whatsapp:+1555222{which:04d}"
 
 
 def echo(request: ChatRequest) -> str:
@@ -96,22 +97,23 @@ class House:
         self,
         body: str = "Hello",
         *,
-        of: int = 1,
+        of: int | str = 1,
+        to: str = BUSINESS,
         voice: bytes | None = None,
         copies: int = 1,
-        **more: object,
+        **particulars: Any,
     ) -> str:
-        """A contact writes; the provider's id of the message. `more` is what else the simulator is told."""
+        """A contact writes; the provider's id of the message. `particulars` are the simulator's."""
         media = [{"content_base64": base64.b64encode(voice).decode()}] if voice else []
         answer = await self.simulator.post(
             "/simulator/messages",
             json={
                 "from": contact(of),
-                "to": BUSINESS,
+                "to": to,
                 "body": body,
                 "media": media,
                 "copies": copies,
-                **more,
+                **particulars,
             },
         )
         answer.raise_for_status()
@@ -133,20 +135,29 @@ class House:
             )
         )
 
-    async def received(self, *, of: int = 1, at_least: int = 1, seconds: float = 20) -> list[str]:
+    async def received(
+        self, *, of: int | str = 1, at_least: int = 1, seconds: float = 20
+    ) -> list[str]:
         """What the contact has on the phone, once there are that many messages."""
-        bodies: list[str] = []
+        return [each["body"] for each in await self.phone(of, at_least=at_least, seconds=seconds)]
+
+    async def phone(
+        self, of: int | str = 1, *, at_least: int = 0, seconds: float = 20
+    ) -> list[dict[str, Any]]:
+        """The same with all that the simulator knows of each message."""
+        found: list[dict[str, Any]] = []
         cursor = 0
         async with asyncio.timeout(seconds):
             while True:
-                query = {"contact": contact(of), "after": cursor, "wait_s": 5}
+                wait_s = 5 if at_least else 0
+                query = {"contact": contact(of), "after": cursor, "wait_s": wait_s}
                 answer = await self.simulator.get("/simulator/messages", params=query)
                 document = answer.json()
                 cursor = document["cursor"]
                 new = document["messages"]
-                bodies += [each["body"] for each in new if each["direction"] == "outbound"]
-                if len(bodies) >= at_least:
-                    return bodies
+                found += [each for each in new if each["direction"] == "outbound"]
+                if len(found) >= at_least:
+                    return found
 
     async def faults(self, **faults: object) -> None:
         (await self.simulator.put("/simulator/faults", json=faults)).raise_for_status()
@@ -247,10 +258,12 @@ async def open_house(
     transcriber: FixedTranscriber | None = None,
     staffed: bool = True,
     webhooks_via: str | None = None,
+    simulation: dict[str, Any] | None = None,
     **sections: dict[str, Any],
 ) -> AsyncIterator[House]:
     """`sections` are settings over `QUICK`. Without staff, the test hires worker and sender itself. Webhooks
-    are posted to `webhooks_via`, up to the path, where the ingress isn't to be reached directly."""
+    are posted to `webhooks_via`, up to the path, where the ingress isn't to be reached directly;
+    `simulation` are settings of the simulator."""
     listening, simulating = free_socket(), free_socket()
     public = f"http://127.0.0.1:{port_of(listening)}"
     origin = f"http://127.0.0.1:{port_of(simulating)}"
@@ -276,7 +289,7 @@ async def open_house(
             public_webhook_url=f"{public}/webhooks/twilio",
             account_sid=ACCOUNT_SID,
             auth_token=SecretStr(TOKEN),
-            numbers=(BUSINESS,),
+            **{"numbers": (BUSINESS,), **(simulation or {})},
         )
     )
     async with AsyncExitStack() as stack:

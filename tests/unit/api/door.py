@@ -21,6 +21,7 @@ from models.jobs import Job, NewJob
 from models.messages import InboundMessage
 from serve_app.api.account_cache import AccountCache
 from serve_app.api.application import IngressParts, create_app
+from serve_app.api.bursts import BurstWindows
 from serve_app.api.consent_intake import ConsentIntake
 from serve_app.api.intake import Intake
 from serve_app.api.readiness import Check, Readiness
@@ -189,7 +190,12 @@ async def open_door(
                         consents=store.consents, timeout_s=ingress.spool_timeout_s
                     ),
                     clock=clock,
-                    debounce_s=debounce_s,
+                    bursts=BurstWindows(
+                        accounts=accounts,
+                        clock=clock,
+                        default_s=debounce_s,
+                        keep_s=ingress.account_cache_s,
+                    ),
                 )
             },
             readiness=Readiness(checks or {}, timeout_s=0.1, shedding=watch.shedding),

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from models.accounts import PhoneNumber
 from models.errors import ListUnavailableError, QueueUnavailableError
 from models.jobs import DeadReason
 from models.messages import InboundMessage
@@ -24,6 +25,7 @@ class Office:
         self.inbound = MemoryQueue(name="inbound", clock=desk.clock)
         self.reconciler = Reconciler(
             channels={desk.channel.name: desk.channel},
+            accounts=desk.store.accounts,
             conversations=desk.store.conversations,
             inbound=self.inbound,
             debounce_s=0,
@@ -61,6 +63,21 @@ async def test_it_is_from_the_contact_who_is_known_by_an_external_id(office: Off
     (published,) = await office.jobs()
     assert published.contact_key == "US.1"
     assert published.conversation_key == known.conversation_key
+
+
+async def test_a_burst_is_waited_for_as_long_as_its_account_says(office: Office) -> None:
+    others = account(
+        id="another",
+        owner_id="owner-2",
+        phone_numbers=(PhoneNumber(address="whatsapp:+15550009999"),),
+        debounce_s=3.0,
+    )
+    await office.desk.store.accounts.save(others)
+    theirs = message(1).model_copy(update={"recipient": "whatsapp:+15550009999"})
+    office.desk.channel.received += [theirs, message(2)]
+    await office.reconcile()
+    backlog = await office.inbound.backlog()
+    assert (backlog.delayed, backlog.waiting) == (1, 1)
 
 
 async def test_a_dry_run_changes_nothing(office: Office) -> None:
