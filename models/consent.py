@@ -42,6 +42,26 @@ _TRANSLATED: dict[ConsentWord, frozenset[str]] = {
 }
 
 
+_TAPPED: dict[ConsentWord, frozenset[str]] = {
+    ConsentWord.STOP: frozenset(
+        {
+            *("stop", "stopall", "unsubscribe", "optout"),
+            *("stop all", "opt out", "stop messages", "parar mensagens", "no mas mensajes"),
+            *("descadastrar", "cancelar inscricao", "cancelar suscripcion"),
+            *("dar de baja", "darme de baja"),
+        }
+    ),
+    ConsentWord.START: frozenset({"start", "unstop"}),
+}
+"""Those that can mean nothing else on a button: `Cancel` may be about a table, and `Yes` about anything."""
+
+
+def tapped_consent_word(title: str) -> ConsentWord | None:
+    """What a tap on a button or a list's item of that title says about messages."""
+    plain = _plain(title)
+    return next((word for word, titles in _TAPPED.items() if plain in titles), None)
+
+
 def consent_word(text: str) -> ConsentWord | None:
     """Whatever the case, the accents and the marks around it: `¡Parar!` is STOP."""
     plain = _plain(text)

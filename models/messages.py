@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.consent import ConsentWord, consent_word
+from models.consent import ConsentWord, consent_word, tapped_consent_word
 
 
 class Frozen(BaseModel):
@@ -145,7 +145,12 @@ class InboundMessage(Frozen):
     @property
     def consent(self) -> ConsentWord | None:
         """Whether the contact stops messages, wants them again, or asks who this is."""
-        return self.opt_out_type or (None if self.media else consent_word(self.body))
+        if self.opt_out_type is not None:
+            return self.opt_out_type
+        if self.media:
+            return None
+        tapped = self.kind in (MessageKind.BUTTON, MessageKind.LIST)
+        return tapped_consent_word(self.body) if tapped else consent_word(self.body)
 
     @property
     def is_sms(self) -> bool:

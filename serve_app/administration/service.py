@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from models.accounts import FIRST_ANSWER, Assistant, Document, Owner, TwilioAccount
+from models.consent import ConsentWord, tapped_consent_word
 from serve_app.administration.account_rules import account_of, check_together, rotated
 from serve_app.administration.changes import (
     Change,
@@ -217,7 +218,12 @@ class Administration:
             self._check_assistant(owner.assistant)
             owner_before = await self._owners.get(owner.id)
             changes += owner_changes(owner_before, owner)
-            notes = [*notes, *await self._plan_notes(owner), *remarks(owner.assistant)]
+            notes = [
+                *notes,
+                *await self._plan_notes(owner),
+                *remarks(owner.assistant),
+                *_consent_notes(owner.assistant),
+            ]
         for account in accounts:
             changes += account_changes(before.get(account.id), account)
         return Proposal(
@@ -301,6 +307,25 @@ def _secrets_of(
         else:
             notes.append(f"secrets_env.{name}: {variable} isn't set, so the secret stays as it is")
     return found, notes
+
+
+def _consent_notes(assistant: Assistant) -> list[str]:
+    """Of buttons that say more than their owner may think."""
+    titles = {
+        title
+        for by_language in assistant.buttons.values()
+        for offered in by_language.values()
+        for title in offered
+    }
+    effects = {
+        ConsentWord.STOP: "ends all messages to the contact",
+        ConsentWord.START: "lets the contact have messages again",
+    }
+    return [
+        f"assistant.buttons: a tap on {title} {effects[word]}"
+        for title in sorted(titles)
+        if (word := tapped_consent_word(title)) is not None
+    ]
 
 
 def _secrets_needed(assistant: AssistantSection) -> set[str]:

@@ -142,6 +142,10 @@ class ReplySender:
             await self._pause(lane, error)
             raise
         except SendRejectedError as error:
+            may_be_template = account.sending.template is not None and not cleared.as_template
+            if error.fault is Fault.TEMPLATE_NEEDED and may_be_template:
+                await self._send_template(reply, job, error)
+                return
             if error.fault is Fault.OPTED_OUT:
                 await self._consents.refused(reply.id, at=self._clock.now())
             await self._replies.mark_failed(reply.id, code=error.code, error=str(error))
@@ -154,6 +158,14 @@ class ReplySender:
         await self._replies.mark_sent(reply.id, sent)
         self._observe_reply(job)
         log.info("reply_sent", provider_message_id=sent.message_id, status=sent.status.value)
+
+    async def _send_template(self, reply: Reply, job: Job, error: SendRejectedError) -> None:
+        """The provider refused it at once because WhatsApp takes nothing else from this business now."""
+        await self._replies.mark_pending(reply.id, as_template=True)
+        log.info("reply_needs_a_template", code=error.code)
+        again = await self._replies.get(reply.id)
+        if again is not None:
+            await self._deliver(again, job)
 
     async def _send(self, reply: Reply, account: TwilioAccount) -> SentMessage:
         template = None

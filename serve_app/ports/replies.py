@@ -58,8 +58,9 @@ class ReplyRepository(Protocol):
         """
         ...
 
-    async def mark_pending(self, reply_id: str) -> None:
-        """`sending` or `unknown` back to `pending`: it is certain that nothing was sent."""
+    async def mark_pending(self, reply_id: str, *, as_template: bool = False) -> None:
+        """`sending` or `unknown` back to `pending`: it is certain that nothing was sent. `as_template`, if
+        the provider takes it in no other form."""
         ...
 
     async def mark_sent(self, reply_id: str, sent: SentMessage) -> None:

@@ -161,15 +161,17 @@ class PostgresReplyRepository:
         reply = Reply(**dict(row))
         return reply if reply.status is ReplyStatus.SENDING else None
 
-    async def mark_pending(self, reply_id: str) -> None:
+    async def mark_pending(self, reply_id: str, *, as_template: bool = False) -> None:
         async with self._pool.connection() as connection:
             await connection.execute(
                 """
-                UPDATE replies SET status = 'pending', sending_since = NULL, updated_at = now()
+                UPDATE replies SET status = 'pending', sending_since = NULL, updated_at = now(),
+                    as_template = as_template OR $3
                 WHERE id = $1 AND status = ANY($2)
                 """,
                 reply_id,
                 _from(ReplyStatus.PENDING),
+                as_template,
             )
 
     async def mark_sent(self, reply_id: str, sent: SentMessage) -> None:

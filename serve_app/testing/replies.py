@@ -93,8 +93,9 @@ class MemoryReplyRepository:
             return False
         return self._now() > wrote + timedelta(seconds=window_s)
 
-    async def mark_pending(self, reply_id: str) -> None:
-        await self._to(reply_id, ReplyStatus.PENDING, sending_since=None)
+    async def mark_pending(self, reply_id: str, *, as_template: bool = False) -> None:
+        template = {"as_template": True} if as_template else {}
+        await self._to(reply_id, ReplyStatus.PENDING, sending_since=None, **template)
 
     async def mark_sent(self, reply_id: str, sent: SentMessage) -> None:
         if await self._to(

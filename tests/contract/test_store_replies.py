@@ -164,6 +164,17 @@ async def test_errors_are_kept_and_cleared(store: Store) -> None:
     assert failed.error_message.startswith("a template")
 
 
+async def test_back_to_pending_as_a_template(store: Store) -> None:
+    await store.reply()
+    assert await store.replies.mark_sending("reply")
+    await store.replies.mark_pending("reply", as_template=True)
+    await store.replies.mark_sending("reply", has_template=True)
+    await store.replies.mark_pending("reply")
+    reply = await store.replies.get("reply")
+    assert reply is not None
+    assert (reply.status, reply.as_template) == (S.PENDING, True)
+
+
 async def test_unsent(store: Store) -> None:
     for number, status in enumerate(S):
         await store.reply(turn_id=f"t{number}", reply_id=f"r-{status}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from models.consent import STANDARD, ConsentWord, consent_word, is_standard
+from models.messages import MessageKind
+from tests.unit.conversation.stage import message
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,19 @@ def test_translations_and_how_people_write(text: str, meaning: ConsentWord) -> N
 )
 def test_other_messages_are_for_the_assistant(text: str) -> None:
     assert consent_word(text) is None
+
+
+@pytest.mark.parametrize("kind", [MessageKind.BUTTON, MessageKind.LIST])
+def test_a_tap_says_it_only_where_it_can_mean_nothing_else(kind: MessageKind) -> None:
+    def tapped(title: str) -> ConsentWord | None:
+        return message(1, title).model_copy(update={"kind": kind}).consent
+
+    for title in ("Cancel", "Cancelar", "End", "Fin", "Sair", "Baja", "Yes", "Sí", "Info", "Help"):
+        assert consent_word(title) is not None
+        assert tapped(title) is None, title
+    for title in ("STOP", "Unsubscribe", "Stop messages", "Darme de baja", "Descadastrar"):
+        assert tapped(title) is ConsentWord.STOP, title
+    assert tapped("Start") is ConsentWord.START
 
 
 def test_twilio_does_not_answer_translations() -> None:

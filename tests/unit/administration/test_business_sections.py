@@ -80,6 +80,15 @@ async def test_applied_as_written_and_nothing_to_change_then(office: Office) -> 
     assert again.changes == ()
 
 
+async def test_buttons_that_stop_messages_are_remarked_on(office: Office) -> None:
+    proposal = await office.propose(OWNER.replace("A person]", "Stop messages]"), ENVIRON)
+    assert (
+        "assistant.buttons: a tap on Stop messages ends all messages to the contact"
+        in proposal.notes
+    )
+    assert not any("a tap on" in note for note in (await office.propose(OWNER, ENVIRON)).notes)
+
+
 async def test_what_differs_is_told_by_name(office: Office) -> None:
     await office.apply(OWNER, ENVIRON)
     changed = OWNER.replace("No returns.", "Within a week.").replace("page 3", "page 4")

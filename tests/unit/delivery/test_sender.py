@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from models.accounts import ReplyTemplate, SendingRules
 from models.conversations import Reply, ReplyStatus
 from models.errors import (
     ListUnavailableError,
@@ -545,6 +546,42 @@ async def test_buttons_go_out_with_the_text() -> None:
     reply = await with_buttons(desk, "Shall we?")
     await desk.send(reply)
     assert desk.channel.attempts[0].buttons == ("Yes", "No")
+
+
+TEMPLATE = ReplyTemplate(content_sid="HX1", variables={"1": "{text}"})
+
+
+@pytest.mark.parametrize("code", [63016, 131047])
+async def test_refused_at_once_for_want_of_a_template_it_goes_out_as_one(code: int) -> None:
+    desk = await open_desk()
+    await desk.store.accounts.save(stage.account(sending=SendingRules(template=TEMPLATE)))
+    first, second = await desk.answer(1, "Part one", "Part two")
+    refused = SendRejectedError("window", code=code, fault=Fault.TEMPLATE_NEEDED)
+    desk.channel.fail_next(refused)
+    await desk.send(first)
+    desk.channel.fail_next(refused)
+    await desk.send(second)
+    (sent,) = [entry.message for entry in desk.channel.accepted]
+    assert sent.template is not None
+    assert sent.template.variables == {"1": "Part one"}
+    assert await desk.status(first) is ReplyStatus.SENT
+    assert await desk.status(second) is ReplyStatus.CANCELED, "the template stands for all"
+
+
+async def test_a_refused_template_and_a_reply_without_one_fail() -> None:
+    desk = await open_desk()
+    refused = SendRejectedError("window", code=63016, fault=Fault.TEMPLATE_NEEDED)
+    (plain,) = await desk.answer(1, "Nothing to be done")
+    desk.channel.fail_next(refused)
+    await desk.send(plain)
+    await desk.store.accounts.save(stage.account(sending=SendingRules(template=TEMPLATE)))
+    (twice,) = await desk.answer(2, "Refused twice")
+    desk.channel.fail_next(refused)
+    desk.channel.fail_next(refused)
+    await desk.send(twice)
+    assert [await desk.status(each) for each in (plain, twice)] == [ReplyStatus.FAILED] * 2
+    assert (await desk.now_of(twice)).error_code == 63016
+    assert len(desk.channel.attempts) == 3
 
 
 async def test_doubtful_buttons_are_found_although_the_list_shows_another_text() -> None:
