@@ -17,8 +17,8 @@ from serve_app.console.gate import Gate
 from serve_app.console.parts import ConsoleParts, ReplyDesk
 from serve_app.console.passwords import PasswordChecker
 from serve_app.console.webhook_window import WebhookWindow
-from serve_app.conversation.business_tools import business_tools
 from serve_app.conversation.catalogue import TextCatalogue
+from serve_app.conversation.installed_tools import installed_tools
 from serve_app.conversation.trial import AssistantTrial
 from serve_app.ports import (
     Channel,
@@ -77,7 +77,7 @@ async def open_console(
     if chat_model is not None:
         trial = AssistantTrial(
             model=chat_model,
-            tools=business_tools(TrialOwners(pool=pool)),
+            tools=installed_tools(settings.conversation, TrialOwners(pool=pool)),
             clock=clock,
             settings=settings.conversation,
         )
@@ -108,7 +108,7 @@ async def open_console(
                     accounts=accounts,
                     documents=documents,
                     secrets=secrets,
-                    known_tools=business_tools(owners).names,
+                    known_tools=installed_tools(settings.conversation, owners).names,
                     known_texts=TextCatalogue.load().keys,
                     hosts=settings.outside.hosts,
                     local_origins=settings.outside.local_origins,

@@ -173,6 +173,9 @@ class ConversationSettings(Section):
     """Calls of the model per turn, tool calls included."""
     max_turn_tokens: int = Field(default=32_000, ge=1)
     """Tokens, prompts included, after which a turn doesn't ask the model again."""
+    tool_modules: tuple[str, ...] = ()
+    """Python modules with tools of your own, importable wherever the service and its commands run. Each has
+    `TOOLS`, a list of async functions as in `serve_app/conversation/business_tools.py`."""
     tool_timeout_s: float = Field(default=10.0, gt=0)
     """Limit of one call of a tool that has none of its own."""
     max_reply_chars: int = Field(default=8_000, ge=1)

@@ -14,10 +14,10 @@ from serve_app.conversation.agent import Agent
 from serve_app.conversation.ai_processor import AIProcessor
 from serve_app.conversation.attachments import AttachmentReader
 from serve_app.conversation.audio_processor import AudioProcessor
-from serve_app.conversation.business_tools import business_tools
 from serve_app.conversation.catalogue import TextCatalogue
 from serve_app.conversation.consent import ConsentDesk
 from serve_app.conversation.http_tools import HttpTools
+from serve_app.conversation.installed_tools import installed_tools
 from serve_app.conversation.message_handler import MessageHandler
 from serve_app.conversation.orchestrator import MessageOrchestrator
 from serve_app.conversation.owner_resolver import OwnerResolver
@@ -101,7 +101,7 @@ def compose_orchestrator(
         ai=AIProcessor(
             agent=Agent(
                 model=chat_model,
-                tools=business_tools(stores.owners),
+                tools=installed_tools(conversation, stores.owners),
                 max_steps=conversation.max_steps,
                 max_turn_tokens=conversation.max_turn_tokens,
                 tool_timeout_s=conversation.tool_timeout_s,

@@ -37,8 +37,8 @@ def at_desk(context: CliContext, work: Callable[[Desk], Awaitable[T]]) -> T:
     """Run `work` with the stores open; a new database gets its schema first."""
     from serve_app.administration.service import Administration
     from serve_app.bootstrap import open_stores
-    from serve_app.conversation.business_tools import business_tools
     from serve_app.conversation.catalogue import TextCatalogue
+    from serve_app.conversation.installed_tools import installed_tools
     from serve_app.local.environment import required
     from serve_app.store.migrate import migrate
 
@@ -51,7 +51,7 @@ def at_desk(context: CliContext, work: Callable[[Desk], Awaitable[T]]) -> T:
                 accounts=stores.accounts,
                 documents=stores.documents,
                 secrets=stores.secrets,
-                known_tools=business_tools(stores.owners).names,
+                known_tools=installed_tools(context.settings.conversation, stores.owners).names,
                 known_texts=TextCatalogue.load().keys,
                 hosts=context.settings.outside.hosts,
                 local_origins=context.settings.outside.local_origins,

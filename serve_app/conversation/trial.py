@@ -62,7 +62,12 @@ class AssistantTrial:
                 max_prompt_tokens=self._settings.max_prompt_tokens,
             ),
             owner_context=ToolContext(
-                owner=owner, conversation=conversation, turn_id=turn_id, call_id="", now=now
+                owner=owner,
+                conversation=conversation,
+                turn_id=turn_id,
+                call_id="",
+                now=now,
+                trial=True,
             ),
         )
         arguments = {

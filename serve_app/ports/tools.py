@@ -23,3 +23,5 @@ class ToolContext(BaseModel):
     call_id: str
     now: datetime
     """In the owner's time zone."""
+    trial: bool = False
+    """Nobody wrote: somebody tries the assistant in the console, and nothing may come of it."""
