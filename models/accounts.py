@@ -14,7 +14,8 @@ FIRST_ANSWER = "first_answer"
 
 
 class Plan(Frozen):
-    """What an owner may use. A limit of None means unlimited."""
+    """What an owner may use: `text` always, `voice` notes where it is among the features. A limit of None
+    means unlimited."""
 
     code: str
     active: bool = True

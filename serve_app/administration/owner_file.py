@@ -43,6 +43,12 @@ class PlanSection(Section):
     features: frozenset[Literal["text", "voice"]] = frozenset({"text", "voice"})
     monthly_messages: int | None = Field(default=None, ge=0, le=INTEGER_MAX)
 
+    @field_validator("features")
+    @classmethod
+    def _always_text(cls, features: frozenset[str]) -> frozenset[str]:
+        """There is no plan without it, whether its file says so or not."""
+        return features | {"text"}
+
 
 class NumberEntry(Section):
     """May be written as the address alone; `channel` follows from it."""
@@ -214,11 +220,25 @@ def read_owner_file(path: Path) -> OwnerFile:
     except UnicodeDecodeError as error:
         raise AdministrationError(f"{path} isn't UTF-8 text.") from error
     try:
-        return OwnerFile.model_validate(load_yaml(text))
-    except ValidationError as error:
-        raise AdministrationError(f"{path}: {describe(error)}") from error
-    except ValueError as error:
+        return read_owner(text)
+    except AdministrationError as error:
         raise AdministrationError(f"{path}: {error}") from error
+
+
+def read_owner(text: str) -> OwnerFile:
+    """Raises `AdministrationError`, which names the key."""
+    try:
+        return check_owner(load_yaml(text))
+    except ValueError as error:
+        raise AdministrationError(str(error)) from error
+
+
+def check_owner(document: object) -> OwnerFile:
+    """Raises `AdministrationError`, which names the key."""
+    try:
+        return OwnerFile.model_validate(document)
+    except ValidationError as error:
+        raise AdministrationError(describe(error)) from error
 
 
 def read_assistant(text: str) -> AssistantSection:
@@ -235,6 +255,14 @@ def check_assistant(document: object) -> AssistantSection:
         return AssistantSection.model_validate(document)
     except ValidationError as error:
         raise AdministrationError(describe(error)) from error
+
+
+def read_account(text: str) -> AccountSection:
+    """Raises `AdministrationError`, which names the key."""
+    try:
+        return check_account(load_yaml(text))
+    except ValueError as error:
+        raise AdministrationError(str(error)) from error
 
 
 def check_account(document: object) -> AccountSection:
@@ -254,20 +282,26 @@ def write_owner(
     document["assistant"] = assistant_document(owner.assistant)
     if documents:
         document["knowledge"] = [each.model_dump(mode="json") for each in documents]
-    document["accounts"] = [
-        {
-            "id": account.id,
-            "channel": account.channel,
-            "account_sid": account.account_sid,
-            "phone_numbers": [number.address for number in account.phone_numbers],
-            "messaging_service_sid": account.messaging_service_sid,
-            "active": account.active,
-            "debounce_s": account.debounce_s,
-            "sending": account.sending.model_dump(mode="json", exclude_none=True),
-        }
-        for account in accounts
-    ]
+    document["accounts"] = [_account_document(account) for account in accounts]
     return dump_yaml(document)
+
+
+def write_account(account: TwilioAccount) -> str:
+    """As in its owner's file, without tokens."""
+    return dump_yaml(_account_document(account))
+
+
+def _account_document(account: TwilioAccount) -> dict[str, Any]:
+    return {
+        "id": account.id,
+        "channel": account.channel,
+        "account_sid": account.account_sid,
+        "phone_numbers": [number.address for number in account.phone_numbers],
+        "messaging_service_sid": account.messaging_service_sid,
+        "active": account.active,
+        "debounce_s": account.debounce_s,
+        "sending": account.sending.model_dump(mode="json", exclude_none=True),
+    }
 
 
 def write_assistant(assistant: Assistant) -> str:

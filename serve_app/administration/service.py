@@ -21,7 +21,12 @@ from serve_app.administration.changes import (
 )
 from serve_app.administration.errors import AdministrationError
 from serve_app.administration.facts import remarks
-from serve_app.administration.owner_file import AccountSection, AssistantSection, OwnerFile
+from serve_app.administration.owner_file import (
+    AccountSection,
+    AssistantSection,
+    OwnerFile,
+    PlanSection,
+)
 from serve_app.network import host_is_allowed
 from serve_app.ports import (
     DocumentRepository,
@@ -135,6 +140,28 @@ class Administration:
             secrets=secrets,
         )
 
+    async def propose_new_owner(self, file: OwnerFile) -> Proposal:
+        """A plan that others have already is taken as it is. Raises `AdministrationError` if there is such an
+        owner."""
+        stored = await self._owners.list_all()
+        if any(owner.id == file.id for owner in stored):
+            raise AdministrationError(
+                f"There is an owner {file.id} already: see `recado owners edit {file.id}`."
+            )
+        plan = next((owner.plan for owner in stored if owner.plan.code == file.plan.code), None)
+        if plan is not None:
+            known = PlanSection.model_validate(plan.model_dump())
+            file = file.model_copy(update={"plan": known})
+        return await self.propose_file(file, environ={})
+
+    async def propose_owner(
+        self, owner_id: str, file: OwnerFile, *, environ: Mapping[str, str]
+    ) -> Proposal:
+        """Another state of one that is stored. Raises `AdministrationError`."""
+        if file.id != owner_id:
+            raise AdministrationError(f"id: {owner_id} can't become {file.id}")
+        return await self.propose_file(file, environ=environ)
+
     async def propose_assistant(self, before: Owner, assistant: AssistantSection) -> Proposal:
         """Raises `AdministrationError` if it names a tool that doesn't exist."""
         wanted = before.model_copy(update={"assistant": assistant.assistant()})
@@ -164,6 +191,20 @@ class Administration:
         if access_token is not None and section.access_token_env is not None:
             environ[section.access_token_env] = access_token.get_secret_value()
         account, notes = account_of(section, owner_id=owner_id, stored=stored, environ=environ)
+        return await self._propose(None, [account], stored, notes)
+
+    async def propose_account_edit(
+        self, before: TwilioAccount, section: AccountSection, *, environ: Mapping[str, str]
+    ) -> Proposal:
+        """Another state of one that is stored. Raises `AdministrationError`."""
+        if section.id != before.id:
+            raise AdministrationError(f"id: {before.id} can't become {section.id}")
+        stored = await self._accounts.list_all()
+        if before not in stored:
+            raise AdministrationError(_MEANWHILE)
+        account, notes = account_of(
+            section, owner_id=before.owner_id, stored=stored, environ=environ
+        )
         return await self._propose(None, [account], stored, notes)
 
     async def propose_rotation(

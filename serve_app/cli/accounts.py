@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serve_app.cli.administering import Desk, ask_token, at_desk, propose, settle
-from serve_app.cli.context import CommandError, ConfigOption, DataDirOption, load_context
+from serve_app.cli.administering import (
+    Desk,
+    ask_token,
+    at_desk,
+    edit_and_settle,
+    propose,
+    settle,
+)
+from serve_app.cli.context import (
+    CliContext,
+    CommandError,
+    ConfigOption,
+    DataDirOption,
+    load_context,
+)
 from serve_app.cli.owners import accounts_table
 from serve_app.cli.terminal import console
 
 if TYPE_CHECKING:
     from models.accounts import TwilioAccount
+    from serve_app.administration.service import Administration, Proposal
 
 app = typer.Typer(help="Accounts at Twilio and Meta: numbers and tokens.", no_args_is_help=True)
 
@@ -41,6 +57,39 @@ def list_(
         console.print("There are no accounts: add one with `recado accounts add`.")
         return
     console.print(accounts_table(chosen))
+
+
+@app.command()
+def show(
+    account_id: IdArgument, data_dir: DataDirOption = None, config: ConfigOption = None
+) -> None:
+    """One account as its owner's file has it; of its tokens, which there are."""
+    from serve_app.administration.owner_file import write_account
+
+    account = _account(load_context(data_dir=data_dir, config=config), account_id)
+    console.print(accounts_table([account]))
+    console.print(write_account(account), markup=False, end="", soft_wrap=True)
+
+
+@app.command()
+def edit(
+    account_id: IdArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Apply without asking.")] = False,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Edit an account in $EDITOR: numbers, messaging service, rates, template. Tokens stay: see `rotate`."""
+    from serve_app.administration.owner_file import read_account, write_account
+
+    context = load_context(data_dir=data_dir, config=config)
+    account = _account(context, account_id)
+
+    def proposing(text: str) -> Callable[[Administration], Awaitable[Proposal]]:
+        section = read_account(text)
+        return lambda a: a.propose_account_edit(account, section, environ=os.environ)
+
+    text = write_account(account)
+    edit_and_settle(context, text, name=account_id, proposing=proposing, yes=yes)
 
 
 @app.command()
@@ -143,6 +192,13 @@ def activate(
 ) -> None:
     """Answer an account's messages again."""
     _set_active(account_id, True, data_dir, config)
+
+
+def _account(context: CliContext, account_id: str) -> TwilioAccount:
+    async def work(desk: Desk) -> TwilioAccount:
+        return await desk.administration.account(account_id)
+
+    return at_desk(context, work)
 
 
 def _set_active(account_id: str, active: bool, data_dir: Path | None, config: Path | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from models.errors import RecadoError
 from serve_app.cli.context import CliContext, CommandError
-from serve_app.cli.terminal import console
+from serve_app.cli.terminal import console, fail
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -117,14 +119,42 @@ def ask_token(variable: str | None, *, prompt: str) -> SecretStr:
     return as_token(value, where="the variable of --token-env")
 
 
-def edit_in_editor(text: str, folder: Path) -> str | None:
+def edit_and_settle(
+    context: CliContext,
+    text: str,
+    *,
+    name: str,
+    proposing: Callable[[str], Callable[[Administration], Awaitable[Proposal]]],
+    yes: bool,
+) -> None:
+    """Edit `text` until it can be applied, then show what changes and ask. `name` is what the editor shows;
+    with `yes` nothing is asked, and a mistake ends it."""
+    proposal = None
+    edited: str | None = text
+    with tempfile.TemporaryDirectory(prefix="recado-") as folder:
+        while proposal is None:
+            edited = edit_in_editor(edited, Path(folder) / f"{name}.yaml")
+            if edited is None:
+                console.print("Nothing was changed.")
+                return
+            try:
+                proposal = propose(context, proposing(edited))
+            except RecadoError as error:
+                if yes:
+                    raise
+                fail(str(error))
+                if not typer.confirm("Edit again?", default=True):
+                    raise typer.Exit(1) from error
+    settle(context, proposal, ask=not yes)
+
+
+def edit_in_editor(text: str, path: Path) -> str | None:
     """The text as the operator left it; None if it wasn't saved. $VISUAL, then $EDITOR, says which.
 
     Raises `CommandError` if there is no editor or it fails.
     """
     import click
 
-    path = folder / "assistant.yaml"
     path.write_text(text, "utf-8")
     before = path.stat().st_mtime_ns
     try:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from models.errors import RecadoError
-from serve_app.cli.administering import Desk, at_desk, edit_in_editor, propose, settle
+from serve_app.cli.administering import Desk, at_desk, edit_and_settle, propose, settle
 from serve_app.cli.context import CliContext, ConfigOption, DataDirOption, load_context
-from serve_app.cli.terminal import console, fail
 
 if TYPE_CHECKING:
     from models.accounts import Owner
-    from serve_app.administration.service import Proposal
+    from serve_app.administration.service import Administration, Proposal
 
 app = typer.Typer(help="Assistants: instructions, tools and facts.", no_args_is_help=True)
 
@@ -43,27 +40,17 @@ def edit(
     config: ConfigOption = None,
 ) -> None:
     """Edit the assistant in $EDITOR; what is wrong can be corrected before anything is saved."""
-    from serve_app.administration.owner_file import write_assistant
+    from serve_app.administration.owner_file import read_assistant, write_assistant
 
     context = load_context(data_dir=data_dir, config=config)
     owner = _owner(context, owner_id)
-    with tempfile.TemporaryDirectory(prefix="recado-") as folder:
-        text: str | None = write_assistant(owner.assistant)
-        proposal = None
-        while proposal is None:
-            text = edit_in_editor(text, Path(folder))
-            if text is None:
-                console.print("Nothing was changed.")
-                return
-            try:
-                proposal = _proposal(context, owner, text)
-            except RecadoError as error:
-                if yes:
-                    raise
-                fail(str(error))
-                if not typer.confirm("Edit again?", default=True):
-                    raise typer.Exit(1) from error
-    settle(context, proposal, ask=not yes)
+
+    def proposing(text: str) -> Callable[[Administration], Awaitable[Proposal]]:
+        wanted = read_assistant(text)
+        return lambda a: a.propose_assistant(owner, wanted)
+
+    text = write_assistant(owner.assistant)
+    edit_and_settle(context, text, name="assistant", proposing=proposing, yes=yes)
 
 
 @app.command("set")
@@ -94,13 +81,6 @@ def set_(
         assign(document, assignment)
     wanted = check_assistant(document)
     settle(context, propose(context, lambda a: a.propose_assistant(owner, wanted)), dry_run=dry_run)
-
-
-def _proposal(context: CliContext, owner: Owner, text: str) -> Proposal:
-    from serve_app.administration.owner_file import read_assistant
-
-    wanted = read_assistant(text)
-    return propose(context, lambda a: a.propose_assistant(owner, wanted))
 
 
 def _owner(context: CliContext, owner_id: str) -> Owner:

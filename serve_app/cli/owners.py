@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
@@ -14,13 +15,14 @@ from rich.table import Table
 
 from models.conversations import ReplyStatus
 from models.messages import DeliveryStatus
-from serve_app.cli.administering import Desk, at_desk
+from serve_app.cli.administering import Desk, at_desk, edit_and_settle, propose, settle
 from serve_app.cli.context import CommandError, ConfigOption, DataDirOption, load_context
 from serve_app.cli.terminal import console
 
 if TYPE_CHECKING:
     from models.accounts import Document, MonthlyUsage, Owner, TwilioAccount
     from models.conversations import DeliveryCount
+    from serve_app.administration.service import Administration, Proposal
 
 app = typer.Typer(help="Owners: the businesses that are answered for.", no_args_is_help=True)
 
@@ -103,6 +105,57 @@ def show(
         console.print(accounts_table(accounts))
     console.print("[bold]assistant[/]")
     console.print(write_assistant(owner.assistant), markup=False, end="", soft_wrap=True)
+
+
+@app.command()
+def create(
+    owner_id: Annotated[str, typer.Argument(metavar="ID", help="Letters, digits, `.`, `_`, `-`.")],
+    name: Annotated[str, typer.Option(help="The business's name.")],
+    plan: Annotated[str, typer.Option(help="Its plan's code; a known one is taken as it is.")],
+    timezone: Annotated[str, typer.Option(help="As in Europe/Lisbon.")] = "UTC",
+    language: Annotated[str, typer.Option(help="As in en or pt-BR.")] = "en",
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Create an owner; `edit` or `assistant edit` says the rest, `accounts add` gives it a number."""
+    from serve_app.administration.owner_file import check_owner
+
+    file = check_owner(
+        {
+            "id": owner_id,
+            "name": name,
+            "timezone": timezone,
+            "language": language,
+            "plan": {"code": plan},
+        }
+    )
+    context = load_context(data_dir=data_dir, config=config)
+    settle(context, propose(context, lambda a: a.propose_new_owner(file)))
+
+
+@app.command()
+def edit(
+    owner_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Apply without asking.")] = False,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Edit an owner's file in $EDITOR: plan, assistant, documents and accounts, without tokens."""
+    from serve_app.administration.owner_file import read_owner, write_owner
+
+    context = load_context(data_dir=data_dir, config=config)
+
+    async def work(desk: Desk) -> str:
+        owner = await desk.administration.owner(owner_id)
+        accounts = await desk.stores.accounts.list_all()
+        documents = await desk.stores.documents.list_all(owner_id)
+        return write_owner(owner, [a for a in accounts if a.owner_id == owner_id], documents)
+
+    def proposing(text: str) -> Callable[[Administration], Awaitable[Proposal]]:
+        file = read_owner(text)
+        return lambda a: a.propose_owner(owner_id, file, environ=os.environ)
+
+    edit_and_settle(context, at_desk(context, work), name=owner_id, proposing=proposing, yes=yes)
 
 
 @app.command()

@@ -225,6 +225,46 @@ class TestAccounts:
         assert "There is no account x" in shell.refused("accounts", "deactivate", "x")
 
 
+class TestOwnersAndAccounts:
+    def test_an_owner_is_created_with_a_plan_that_others_have(self, shell: Shell) -> None:
+        shell.apply(BAKERY)
+        said = shell.ok("owners", "create", "deli", "--name", "Deli", "--plan", "basic")
+        assert "plan basic changes" not in said.replace("the ", "")
+        bakery, deli = shell.stored()[0]
+        assert (deli.id, deli.name, deli.timezone) == ("deli", "Deli", "UTC")
+        assert deli.plan == bakery.plan
+        assert "already" in shell.refused("owners", "create", "deli", "--name", "D", "--plan", "p")
+        options = ("--name", "Bar", "--plan", "pro", "--timezone", "Mars/Olympus")
+        assert "timezone" in shell.refused("owners", "create", "bar", *options)
+
+    def test_an_owner_is_edited_as_its_file(self, shell: Shell) -> None:
+        shell.apply(BAKERY)
+        shell.editor("file.write_text(text.replace('Corner Bakery', 'Old Bakery'))")
+        said = shell.ok("owners", "edit", "bakery", typed="y\n")
+        assert "Corner Bakery" in said
+        owners, accounts = shell.stored()
+        assert owners[0].name == "Old Bakery"
+        assert len(accounts) == 1
+        assert shell.tokens() == (FIRST, None)
+        shell.editor("file.write_text(text.replace('id: bakery\\n', 'id: other\\n'))")
+        refused = shell.refused("owners", "edit", "bakery", "--yes")
+        assert refused == "id: bakery can't become other"
+
+    def test_an_account_is_shown_and_edited(self, shell: Shell) -> None:
+        shell.apply(BAKERY)
+        shown = shell.ok("accounts", "show", "bakery-twilio")
+        assert "debounce_s: null" in shown
+        assert "whatsapp:+15550001111" in shown
+        shell.editor("file.write_text(text.replace('debounce_s: null', 'debounce_s: 2.5'))")
+        said = shell.ok("accounts", "edit", "bakery-twilio", "--yes")
+        assert "accounts[bakery-twilio].debounce_s" in said
+        assert shell.stored()[1][0].debounce_s == 2.5
+        assert shell.tokens() == (FIRST, None)
+        shell.editor("file.write_text(text.replace('id: bakery-twilio', 'id: b'))")
+        assert "can't become b" in shell.refused("accounts", "edit", "bakery-twilio", "--yes")
+        assert "no account nobody" in shell.refused("accounts", "show", "nobody")
+
+
 class TestAssistant:
     def test_set(self, shell: Shell) -> None:
         shell.apply(BAKERY)
