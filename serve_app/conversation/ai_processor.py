@@ -5,8 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from datetime import datetime
 
 import structlog
 
@@ -24,6 +23,7 @@ from models.conversations import (
 from models.errors import InferenceError
 from models.inference import ChatMessage, ChatUsage
 from serve_app.conversation.agent import Agent, AgentResult, Sampling
+from serve_app.conversation.business_hours import zone_of
 from serve_app.conversation.buttons import buttons_of
 from serve_app.conversation.catalogue import TextCatalogue
 from serve_app.conversation.http_tools import HttpTools
@@ -114,7 +114,7 @@ class AIProcessor:
         assistant = owner.assistant
         spoken = next((h.language for h in reversed(heard) if h.language), None)
         language = spoken or contact.language or assistant.language or owner.language
-        now = self._clock.now().astimezone(_zone(owner))
+        now = self._clock.now().astimezone(zone_of(owner))
         texts = self._texts.with_own(assistant.texts)
         plan = plan_without_a_model(entitlement, heard, now)
         silent = turn.conversation.human or plan.silent
@@ -395,11 +395,3 @@ def _own_words(
         hand_over_reason=hand_over_reason or "",
         buttons=buttons,
     )
-
-
-def _zone(owner: Owner) -> ZoneInfo:
-    try:
-        return ZoneInfo(owner.timezone)
-    except (ZoneInfoNotFoundError, ValueError):
-        log.warning("owner_has_unknown_timezone", owner=owner.id, timezone=owner.timezone)
-        return ZoneInfo(str(UTC))

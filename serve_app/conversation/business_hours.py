@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from models.accounts import Assistant
+import structlog
+
+from models.accounts import Assistant, Owner
+
+log = structlog.get_logger(__name__)
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+def zone_of(owner: Owner) -> tzinfo:
+    try:
+        return ZoneInfo(owner.timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        log.warning("owner_has_unknown_timezone", owner=owner.id, timezone=owner.timezone)
+        return UTC
 
 
 def is_open(assistant: Assistant, now: datetime) -> bool:

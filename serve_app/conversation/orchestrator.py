@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import structlog
 
@@ -16,6 +17,7 @@ from serve_app.conversation.audio_processor import AudioProcessor
 from serve_app.conversation.consent import ConsentDesk, ConsentOutcome
 from serve_app.conversation.message_handler import MessageHandler, RecordedTurn
 from serve_app.conversation.owner_resolver import OwnerResolver
+from serve_app.conversation.plan import stays_silent
 from serve_app.conversation.timing import StepTimer
 from serve_app.ops.instruments import STAGE_SECONDS
 from serve_app.ops.tracing import Tracing, trace_headers
@@ -79,11 +81,7 @@ class MessageOrchestrator:
         if not consent.rest:
             await self._conclude(claim, turn, consent, channel, timer)
             return
-        typing = asyncio.create_task(self._show_typing(turn, channel))
-        try:
-            await self._answer(claim, turn, consent.rest, channel, timer)
-        finally:
-            await end_tasks([typing])
+        await self._answer(claim, turn, consent.rest, channel, timer)
 
     async def _conclude(
         self,
@@ -119,33 +117,37 @@ class MessageOrchestrator:
             entitlement = await self._owners.resolve(
                 turn.addressee, turn_id=None if turn.conversation.human else turn.turn_id
             )
-        with timer.step("transcribe"):
-            heard = await self._audio.transcribe(
-                messages,
-                account=turn.account,
-                channel=channel,
-                voice_allowed=entitlement.allows("voice") and entitlement.refusal is None,
-                hints=entitlement.owner.assistant.speech,
-            )
-            heard = await self._attachments.read(
-                heard,
-                conversation_id=turn.conversation.id,
-                account=turn.account,
-                channel=channel,
-            )
-        with timer.step("answer"):
-            context = await self._ai.resolve_context(turn, entitlement, heard)
-            result = await self._ai.execute_agent(context)
-        with timer.step("commit"):
-            await self._ai.send_response(
-                turn,
-                context,
-                result,
-                heard,
-                channel=channel,
-                timer=timer,
-                trace={**claim.jobs[-1].trace, **trace_headers()},
-            )
+        silent = turn.conversation.human or stays_silent(
+            entitlement.owner, messages, self._clock.now()
+        )
+        async with self._typing_shown(turn, channel, silent=silent):
+            with timer.step("transcribe"):
+                heard = await self._audio.transcribe(
+                    messages,
+                    account=turn.account,
+                    channel=channel,
+                    voice_allowed=entitlement.allows("voice") and entitlement.refusal is None,
+                    hints=entitlement.owner.assistant.speech,
+                )
+                heard = await self._attachments.read(
+                    heard,
+                    conversation_id=turn.conversation.id,
+                    account=turn.account,
+                    channel=channel,
+                )
+            with timer.step("answer"):
+                context = await self._ai.resolve_context(turn, entitlement, heard)
+                result = await self._ai.execute_agent(context)
+            with timer.step("commit"):
+                await self._ai.send_response(
+                    turn,
+                    context,
+                    result,
+                    heard,
+                    channel=channel,
+                    timer=timer,
+                    trace={**claim.jobs[-1].trace, **trace_headers()},
+                )
         for step in timer.steps:
             self._metrics.observe(STAGE_SECONDS, step.seconds, stage=step.step)
         log.info(
@@ -180,10 +182,21 @@ class MessageOrchestrator:
             trace=log_fields(letter.job.trace),
         )
 
+    @asynccontextmanager
+    async def _typing_shown(
+        self, turn: RecordedTurn, channel: Channel, *, silent: bool
+    ) -> AsyncGenerator[None]:
+        """While the context lasts, unless nothing is going to be said."""
+        tasks: list[asyncio.Task[None]] = []
+        if self._typing and not silent:
+            tasks.append(asyncio.create_task(self._show_typing(turn, channel)))
+        try:
+            yield
+        finally:
+            await end_tasks(tasks)
+
     async def _show_typing(self, turn: RecordedTurn, channel: Channel) -> None:
-        """Again and again while the turn runs: the indicator goes out by itself."""
-        if not self._typing or turn.conversation.human:
-            return
+        """Again and again: the indicator goes out by itself."""
         while True:
             await channel.show_typing(turn.open[-1].message, turn.account)
             await asyncio.sleep(self._typing_renew_s)

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from serve_app.conversation.business_hours import is_open
+from models.accounts import Owner
+from models.conversations import StoredMessage
+from serve_app.conversation.business_hours import is_open, zone_of
 from serve_app.conversation.hand_over_rule import matching_keyword
 from serve_app.conversation.owner_resolver import Entitlement
-from serve_app.conversation.reading import HeardMessage
+from serve_app.conversation.reading import SILENT, HeardMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,14 @@ class Plan:
     text: str | None = None
     hand_over_reason: str | None = None
     silent: bool = False
+
+
+def stays_silent(owner: Owner, messages: Sequence[StoredMessage], now: datetime) -> bool:
+    """Whether it is known before anything is read that there is nothing to say, but for a keyword."""
+    if all(stored.message.kind in SILENT for stored in messages):
+        return True
+    closed = not is_open(owner.assistant, now.astimezone(zone_of(owner)))
+    return closed and owner.assistant.outside_hours == "silent"
 
 
 def plan_without_a_model(

@@ -31,7 +31,7 @@ WORDLESS = {
     MessageKind.OTHER: "kind_not_supported",
 }
 _STRUCTURED = frozenset({MessageKind.LOCATION, MessageKind.CONTACT})
-_SILENT = frozenset({MessageKind.REACTION, MessageKind.NOTICE})
+SILENT = frozenset({MessageKind.REACTION, MessageKind.NOTICE})
 _CHOSEN = frozenset({MessageKind.BUTTON, MessageKind.LIST})
 """An answer that was offered: it stands for itself, and what offered it is in the history."""
 _MOST_CARDS = 5
@@ -56,7 +56,7 @@ class HeardMessage:
     @property
     def expects_no_answer(self) -> bool:
         """A thumbs-up is not a question."""
-        return self.stored.message.kind in _SILENT
+        return self.stored.message.kind in SILENT
 
 
 def wordless_problem(message: InboundMessage, *, ask_about_structured: bool) -> str | None:

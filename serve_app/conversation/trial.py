@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from datetime import UTC, tzinfo
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from models.accounts import Owner
 from models.console import TrialAnswer
 from models.conversations import Contact, Conversation
 from models.inference import ChatMessage
 from serve_app.conversation.agent import Agent, Sampling
+from serve_app.conversation.business_hours import zone_of
 from serve_app.conversation.instructions import system_message
 from serve_app.conversation.tools import ToolRegistry
 from serve_app.ports import ChatModel, Clock, ToolContext
@@ -41,7 +40,7 @@ class AssistantTrial:
     async def ask(self, owner: Owner, question: str) -> TrialAnswer:
         """Raises what the model raises."""
         assistant, turn_id = owner.assistant, f"trial-{uuid.uuid4().hex}"
-        now = self._clock.now().astimezone(_zone(owner))
+        now = self._clock.now().astimezone(zone_of(owner))
         contact = Contact(
             id="trial", owner_id=owner.id, channel="trial", key="trial", address="trial"
         )
@@ -87,10 +86,3 @@ class AssistantTrial:
             tokens=result.usage.prompt_tokens + result.usage.completion_tokens,
             seconds=time.perf_counter() - began,
         )
-
-
-def _zone(owner: Owner) -> tzinfo:
-    try:
-        return ZoneInfo(owner.timezone)
-    except (ZoneInfoNotFoundError, ValueError):
-        return UTC

@@ -131,7 +131,7 @@ class TwilioWhatsAppPayload(BaseModel):
                 filled["MessageSid"] = filled[older]
         # A user who hides the phone number has only the business-scoped id.
         if "From" not in filled and "ExternalUserId" in filled:
-            filled["From"] = filled["ExternalUserId"]
+            filled["From"] = "whatsapp:" + filled["ExternalUserId"].removeprefix("whatsapp:")
         return filled
 
     @classmethod

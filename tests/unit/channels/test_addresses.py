@@ -5,6 +5,7 @@ import pytest
 
 from models.errors import MediaRejectedError
 from serve_app.channels.addresses import MediaPolicy, is_public
+from serve_app.network import resolve
 from serve_app.settings import TwilioSettings
 
 
@@ -107,3 +108,9 @@ async def test_one_private_address_among_public_ones_is_enough_to_refuse():
         await policy("8.8.8.8", "10.0.0.1").addresses(url)
     with pytest.raises(OSError, match="no address"):
         await policy().addresses(url)
+
+
+@pytest.mark.parametrize("host", ["a..example.com", "x" * 64 + ".example.com"])
+async def test_what_is_no_name_is_like_a_name_that_nobody_knows(host):
+    with pytest.raises(OSError, match="no name of a host"):
+        await resolve(host, 443)

@@ -106,7 +106,9 @@ def test_a_contact_without_a_phone_number():
     message = parse(From="whatsapp:US.123abc", ExternalUserId="US.123abc")
     assert message.contact_key == "US.123abc"
     assert message.sender == "whatsapp:US.123abc"
-    assert parse(From=None, ExternalUserId="US.9").sender == "US.9"
+    nameless = parse(From=None, ExternalUserId="US.9")
+    assert (nameless.sender, nameless.contact_key) == ("whatsapp:US.9", "US.9")
+    assert not nameless.is_sms
 
 
 def test_a_button():

@@ -18,7 +18,8 @@ from models.errors import (
 )
 from models.inference import ChatRequest, ToolCall
 from models.jobs import DeadReason, NewJob
-from models.messages import InboundMessage
+from models.messages import InboundMessage, MessageKind
+from serve_app.conversation.business_hours import WEEKDAYS
 from serve_app.conversation.catalogue import TextCatalogue
 from serve_app.testing.engines import ScriptedChatModel
 from tests.unit.conversation import stage
@@ -216,6 +217,21 @@ async def test_typing_is_shown_and_never_in_the_way() -> None:
         await on.turn(stage.message(1, "Hi"))
     assert hangs.is_set()
     assert on.said == ["Hi"]
+
+
+async def test_typing_is_not_shown_where_nothing_will_be_said() -> None:
+    on = await stage.build_stage(["Hi"])
+    thumb = stage.message(1, "").model_copy(
+        update={"kind": MessageKind.REACTION, "reaction": "\N{THUMBS UP SIGN}"}
+    )
+    await on.turn(thumb)
+    closed = dict.fromkeys(WEEKDAYS)
+    assistant = stage.owner().assistant.model_copy(
+        update={"business_hours": closed, "outside_hours": "silent"}
+    )
+    await on.store.owners.save(stage.owner().model_copy(update={"assistant": assistant}))
+    await on.turn(stage.message(2, "Anybody there?"))
+    assert (on.said, on.channel.typing) == ([], [])
 
 
 async def test_typing_can_be_switched_off() -> None:
