@@ -13,6 +13,8 @@ from serve_app.tasks import end_tasks
 
 WINDOW = timedelta(hours=24)
 _WINDOW_CLOSED = 63016
+_TOO_LATE = "Outside of the allowed window a template is needed"
+_FAILED = frozenset({"failed", "undelivered"})
 
 
 class Courier:
@@ -43,29 +45,39 @@ class Courier:
         await end_tasks(self._tasks)
 
     async def _carry(self, message: SimMessage) -> None:
-        statuses = self._life(message)
+        failure = self._failure(message)
+        statuses = self._life(message, failure)
         order = self._die.shuffled(statuses)
         for status, delay in zip(order, self._settings.status_delays_s, strict=False):
             await asyncio.sleep(delay)
             # The resource moves on in the right order whatever order the reports take.
-            self._advance(message, statuses)
+            self._advance(message, statuses, failure)
             await self._report(message, status)
 
-    def _life(self, message: SimMessage) -> list[str]:
-        whatsapp = message.recipient.startswith("whatsapp:")
-        if whatsapp and self._settings.enforce_window and not message.template:
+    def _failure(self, message: SimMessage) -> int | None:
+        """The code with which it fails, if it does."""
+        code = self._die.fails_delivery()
+        if code is not None:
+            self._state.counts["fail_deliveries"] += 1
+            return code
+        if _is_whatsapp(message) and self._settings.enforce_window and not message.template:
             wrote = self._state.last_inbound.get(message.recipient)
             if wrote is None or now() - wrote > WINDOW:
-                return ["failed"]
-        return ["sent", "delivered", "read"] if whatsapp else ["sent", "delivered"]
+                return _WINDOW_CLOSED
+        return None
 
-    def _advance(self, message: SimMessage, statuses: list[str]) -> None:
+    def _life(self, message: SimMessage, failure: int | None) -> list[str]:
+        if _is_whatsapp(message):
+            return ["sent", "delivered", "read"] if failure is None else ["failed"]
+        return ["sent", "delivered" if failure is None else "undelivered"]
+
+    def _advance(self, message: SimMessage, statuses: list[str], failure: int | None) -> None:
         position = statuses.index(message.status) + 1 if message.status in statuses else 0
         message.status = statuses[min(position, len(statuses) - 1)]
         message.ended = message.status == statuses[-1]
         message.updated = now()
-        if message.status == "failed":
-            message.error_code = _WINDOW_CLOSED
+        if message.status in _FAILED:
+            message.error_code = failure
         elif message.sent is None:
             message.sent = now()
         self._state.changed(message)
@@ -94,7 +106,7 @@ class Courier:
         }
         if message.messaging_service_sid:
             params["MessagingServiceSid"] = message.messaging_service_sid
-        if message.recipient.startswith("whatsapp:"):
+        if _is_whatsapp(message):
             params["ChannelInstallSid"] = "XE" + "0" * 32
             params["ChannelPrefix"] = "whatsapp"
             params["ChannelToAddress"] = message.recipient
@@ -102,8 +114,13 @@ class Courier:
                 params["EventType"] = status.upper()
         else:
             params["RawDlrDoneDate"] = now().strftime("%y%m%d%H%M")
-        if status == "failed" and message.error_code:
+        if status in _FAILED and message.error_code:
+            late = message.error_code == _WINDOW_CLOSED
             params["ErrorCode"] = str(message.error_code)
-            params["ErrorMessage"] = "Outside of the allowed window a template is needed"
+            params["ErrorMessage"] = _TOO_LATE if late else "Failed on demand"
             params["ChannelStatusMessage"] = params["ErrorMessage"]
         return params
+
+
+def _is_whatsapp(message: SimMessage) -> bool:
+    return message.recipient.startswith("whatsapp:")

@@ -113,6 +113,7 @@ def message_document(message: SimMessage, state: SimulatorState) -> dict[str, ob
         "sid": message.sid,
         "direction": "inbound" if message.direction == "inbound" else "outbound",
         "account_sid": message.account_sid,
+        "messaging_service_sid": message.messaging_service_sid,
         "from": message.sender,
         "to": message.recipient,
         "body": message.body,

@@ -15,6 +15,7 @@ class FaultDie:
 
     def set(self, faults: Faults) -> None:
         self.faults = faults
+        self._deliveries_to_fail = faults.fail_deliveries
         # Not for secrets: the point is that the same seed repeats the same faults.
         self._send = random.Random(f"send{faults.seed}")  # noqa: S311
         self._callback = random.Random(f"callback{faults.seed}")  # noqa: S311
@@ -29,6 +30,13 @@ class FaultDie:
                 return name
             roll -= share
         return None
+
+    def fails_delivery(self) -> int | None:
+        """The code with which an accepted message fails, if it does."""
+        if self._deliveries_to_fail == 0:
+            return None
+        self._deliveries_to_fail -= 1
+        return self.faults.fail_code
 
     def loses_callback(self) -> bool:
         return self._callback.random() < self.faults.lost_callbacks

@@ -79,6 +79,9 @@ class Faults(BaseModel):
     reject: float = Field(default=0.0, ge=0, le=1)
     """400 with `reject_code`."""
     reject_code: int = 21211
+    fail_deliveries: int = Field(default=0, ge=0)
+    """How many of the next messages are accepted and then fail with `fail_code`."""
+    fail_code: int = 30008
     delay_s: float = Field(default=0.0, ge=0)
     """Before every answer to a send."""
     lost_callbacks: float = Field(default=0.0, ge=0, le=1)

@@ -46,7 +46,8 @@ class CloudCourier:
         await end_tasks(self._tasks)
 
     async def _carry(self, message: SimMessage, echoed: object) -> None:
-        statuses = ["failed"] if self._is_late(message) else _STATUSES
+        failure = self._failure(message)
+        statuses = _STATUSES if failure is None else ["failed"]
         order = self._die.shuffled(statuses)
         delays = self._settings.status_delays_s
         for reached, status, delay in zip(statuses, order, delays, strict=False):
@@ -55,17 +56,22 @@ class CloudCourier:
             message.ended = reached == statuses[-1]
             message.updated = now()
             if reached == "failed":
-                message.error_code = _WINDOW_CLOSED
+                message.error_code = failure
             else:
                 message.sent = message.sent or now()
             self._state.changed(message)
             await self._report(message, status, echoed)
 
-    def _is_late(self, message: SimMessage) -> bool:
+    def _failure(self, message: SimMessage) -> int | None:
+        """The code with which it fails, if it does."""
+        code = self._die.fails_delivery()
+        if code is not None:
+            self._state.counts["fail_deliveries"] += 1
+            return code
         if not self._settings.enforce_window or message.template:
-            return False
+            return None
         wrote = self._state.last_inbound.get(message.recipient)
-        return wrote is None or now() - wrote > WINDOW
+        return _WINDOW_CLOSED if wrote is None or now() - wrote > WINDOW else None
 
     async def _report(self, message: SimMessage, status: str, echoed: object) -> None:
         if self._die.loses_callback():
@@ -79,8 +85,9 @@ class CloudCourier:
             "pricing": {"billable": False, "pricing_model": "PMP", "category": "service"},
         }
         if status == "failed":
-            text = "Re-engagement message"
-            report["errors"] = [{"code": _WINDOW_CLOSED, "title": text, "message": text}]
+            late = message.error_code == _WINDOW_CLOSED
+            text = "Re-engagement message" if late else "Failed on demand"
+            report["errors"] = [{"code": message.error_code, "title": text, "message": text}]
         if echoed is not None:
             report["biz_opaque_callback_data"] = echoed
         for _ in range(2 if self._die.repeats_callback() else 1):

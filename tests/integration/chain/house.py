@@ -179,6 +179,21 @@ class House:
         assert found is not None
         return found
 
+    async def account(self, account_id: str = "chain-twilio", **fields: object) -> None:
+        """Change an account, or store a further one."""
+        known = {account.id: account for account in await self.stores.accounts.list_all()}
+        model = known.get(account_id, known["chain-twilio"])
+        await self.stores.accounts.save(model.model_copy(update={"id": account_id, **fields}))
+
+    async def another_owner(self, owner_id: str, *numbers: str, **fields: object) -> None:
+        """With an account of its own, under the same AccountSid unless `fields` say another."""
+        owner = {"id": owner_id, "name": owner_id.title(), "plan": Plan(code="chain")}
+        await self.stores.owners.save(Owner.model_validate(owner))
+        addresses = tuple(PhoneNumber(address=number) for number in numbers)
+        await self.account(
+            f"{owner_id}-twilio", owner_id=owner_id, phone_numbers=addresses, **fields
+        )
+
     async def is_idle(self) -> bool:
         """Whether no queue holds any work."""
         backlogs = [await queue.backlog() for queue in self.stores.queues.values()]
