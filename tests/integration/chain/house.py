@@ -246,6 +246,17 @@ class HeldModel(ScriptedChatModel):
         return await super().chat(request)
 
 
+async def change(at: House, *, plan: Plan | None = None, **assistant: Any) -> None:
+    """Change the owner, while the service runs."""
+    owner = await at.stores.owners.get("chain")
+    assert owner is not None
+    document = owner.model_dump(mode="json")
+    document["assistant"] |= assistant
+    if plan is not None:
+        document["plan"] = plan.model_dump(mode="json")
+    await at.stores.owners.save(Owner.model_validate(document))
+
+
 async def die(consumer: Consumer) -> None:
     """End a consumer's tasks as the death of its process would: nothing is settled or handed back."""
     await end_tasks([*consumer._turns, *consumer._loops])
