@@ -42,6 +42,21 @@ _TRANSLATED: dict[ConsentWord, frozenset[str]] = {
 }
 
 
+def consent_word(text: str) -> ConsentWord | None:
+    """Whatever the case, the accents and the marks around it: `¡Parar!` is STOP."""
+    plain = _plain(text)
+    for word in ConsentWord:
+        if plain in STANDARD[word] or plain in _TRANSLATED[word]:
+            return word
+    return None
+
+
+def is_standard(text: str) -> bool:
+    """Whether it is one of the words that Twilio answers by itself on SMS."""
+    plain = _plain(text)
+    return any(plain in words for words in STANDARD.values())
+
+
 _TAPPED: dict[ConsentWord, frozenset[str]] = {
     ConsentWord.STOP: frozenset(
         {
@@ -60,21 +75,6 @@ def tapped_consent_word(title: str) -> ConsentWord | None:
     """What a tap on a button or a list's item of that title says about messages."""
     plain = _plain(title)
     return next((word for word, titles in _TAPPED.items() if plain in titles), None)
-
-
-def consent_word(text: str) -> ConsentWord | None:
-    """Whatever the case, the accents and the marks around it: `¡Parar!` is STOP."""
-    plain = _plain(text)
-    for word in ConsentWord:
-        if plain in STANDARD[word] or plain in _TRANSLATED[word]:
-            return word
-    return None
-
-
-def is_standard(text: str) -> bool:
-    """Whether it is one of the words that Twilio answers by itself on SMS."""
-    plain = _plain(text)
-    return any(plain in words for words in STANDARD.values())
 
 
 def _plain(text: str) -> str:

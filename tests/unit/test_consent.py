@@ -53,6 +53,11 @@ def test_other_messages_are_for_the_assistant(text: str) -> None:
     assert consent_word(text) is None
 
 
+def test_twilio_does_not_answer_translations() -> None:
+    assert not is_standard("parar")
+    assert is_standard("Stop")
+
+
 @pytest.mark.parametrize("kind", [MessageKind.BUTTON, MessageKind.LIST])
 def test_a_tap_says_it_only_where_it_can_mean_nothing_else(kind: MessageKind) -> None:
     def tapped(title: str) -> ConsentWord | None:
@@ -64,8 +69,3 @@ def test_a_tap_says_it_only_where_it_can_mean_nothing_else(kind: MessageKind) ->
     for title in ("STOP", "Unsubscribe", "Stop messages", "Darme de baja", "Descadastrar"):
         assert tapped(title) is ConsentWord.STOP, title
     assert tapped("Start") is ConsentWord.START
-
-
-def test_twilio_does_not_answer_translations() -> None:
-    assert not is_standard("parar")
-    assert is_standard("Stop")

@@ -98,22 +98,21 @@ class House:
         body: str = "Hello",
         *,
         of: int | str = 1,
-        to: str = BUSINESS,
         voice: bytes | None = None,
         copies: int = 1,
-        **particulars: Any,
+        **more: object,
     ) -> str:
-        """A contact writes; the provider's id of the message. `particulars` are the simulator's."""
+        """A contact writes; the provider's id of the message. `more` is what else the simulator is told."""
         media = [{"content_base64": base64.b64encode(voice).decode()}] if voice else []
         answer = await self.simulator.post(
             "/simulator/messages",
             json={
                 "from": contact(of),
-                "to": to,
+                "to": BUSINESS,
                 "body": body,
                 "media": media,
                 "copies": copies,
-                **particulars,
+                **more,
             },
         )
         answer.raise_for_status()

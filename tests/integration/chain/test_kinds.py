@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 
-from models.accounts import PhoneNumber
 from serve_app.conversation.catalogue import TextCatalogue
 from serve_app.testing.engines import FixedTranscriber
-from tests.integration.chain.house import House, Open
+from tests.integration.chain.house import Open
 
 pytestmark = pytest.mark.integration
 
 TEXTS = TextCatalogue.load()
-CLOUD_ACCOUNT, CLOUD_NUMBER = "100000000000001", "200000000000001"
-"""Those that the simulator has."""
 
 
 def file(kind: str, **more: object) -> list[dict[str, object]]:
@@ -85,7 +82,7 @@ async def test_every_kind_is_read_or_answered_honestly(house: Open, channel: str
     heard = FixedTranscriber("two teas")
     async with house(transcriber=heard) as at:
         if cloud:
-            await _store_cloud_account(at)
+            await at.open_cloud_account()
 
         async def reply_to(words: str, number: int, **particulars: Any) -> str:
             person = address(number)
@@ -120,14 +117,3 @@ async def test_every_kind_is_read_or_answered_honestly(house: Open, channel: str
         assert await at.received(of=hidden if cloud else f"whatsapp:{hidden}") == [
             says("Guess who")
         ]
-
-
-async def _store_cloud_account(at: House) -> None:
-    (known,) = await at.stores.accounts.list_all()
-    await at.account(
-        "chain-cloud",
-        channel="whatsapp_cloud",
-        account_sid=CLOUD_ACCOUNT,
-        access_token=known.auth_token,
-        phone_numbers=(PhoneNumber(address=CLOUD_NUMBER),),
-    )

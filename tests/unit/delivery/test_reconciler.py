@@ -65,21 +65,6 @@ async def test_it_is_from_the_contact_who_is_known_by_an_external_id(office: Off
     assert published.conversation_key == known.conversation_key
 
 
-async def test_a_burst_is_waited_for_as_long_as_its_account_says(office: Office) -> None:
-    others = account(
-        id="another",
-        owner_id="owner-2",
-        phone_numbers=(PhoneNumber(address="whatsapp:+15550009999"),),
-        debounce_s=3.0,
-    )
-    await office.desk.store.accounts.save(others)
-    theirs = message(1).model_copy(update={"recipient": "whatsapp:+15550009999"})
-    office.desk.channel.received += [theirs, message(2)]
-    await office.reconcile()
-    backlog = await office.inbound.backlog()
-    assert (backlog.delayed, backlog.waiting) == (1, 1)
-
-
 async def test_a_dry_run_changes_nothing(office: Office) -> None:
     office.desk.channel.received.append(message(1))
     assert await office.reconcile(dry_run=True) == Reconciled(ACCOUNT_SID, 1, 1, 0)
@@ -149,3 +134,18 @@ async def test_redis_away(office: Office) -> None:
     office.inbound.down = True
     with pytest.raises(QueueUnavailableError):
         await office.reconcile()
+
+
+async def test_a_burst_is_waited_for_as_long_as_its_account_says(office: Office) -> None:
+    others = account(
+        id="another",
+        owner_id="owner-2",
+        phone_numbers=(PhoneNumber(address="whatsapp:+15550009999"),),
+        debounce_s=3.0,
+    )
+    await office.desk.store.accounts.save(others)
+    theirs = message(1).model_copy(update={"recipient": "whatsapp:+15550009999"})
+    office.desk.channel.received += [theirs, message(2)]
+    await office.reconcile()
+    backlog = await office.inbound.backlog()
+    assert (backlog.delayed, backlog.waiting) == (1, 1)
