@@ -17,7 +17,8 @@ def lane_between(
 ) -> SendLane:
     """A messaging service has its rate as a whole, whichever of its numbers it takes."""
     rules = account.sending
-    sms = sender.startswith("+")
+    # By the recipient: a sender may be a short code, without a plus.
+    sms = recipient.startswith("+")
     per_second = settings.sms_per_second if sms else settings.whatsapp_per_second
     return SendLane(
         account_id=account.account_sid,
