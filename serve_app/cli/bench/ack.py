@@ -23,7 +23,7 @@ from serve_app.bootstrap import open_stores, read_environment
 from serve_app.channels.twilio.signature import sign
 from serve_app.cli.bench import ack_peer
 from serve_app.cli.bench.http_load import LoadResult, drive, encode_post
-from serve_app.cli.bench.machine import describe_machine, free_port
+from serve_app.cli.bench.machine import describe_machine, free_port, free_port_block
 from serve_app.cli.bench.plot import Point, load_panels, write_svg
 from serve_app.cli.bench.rounds import load_average, ratio
 from serve_app.cli.bench.stores import own_environment
@@ -36,7 +36,8 @@ from serve_app.local.services import ensure_services, release_services
 from serve_app.settings import AppSettings, StoreSettings
 from serve_app.store.migrate import migrate
 
-PUBLIC_URL = "https://bench.example"
+PUBLIC_URL = "http://127.0.0.1:8000"
+"""What is signed. A loopback address as `./recado up` has it, with which the console is on."""
 PATH = "/webhooks/twilio"
 SWEEP = (1, 2, 4, 8, 16, 32, 64)
 SIDES = ("recado", "uvicorn", "serve defaults")
@@ -92,7 +93,7 @@ def _start_sides(
             haproxy_stats=free_port(),
             haproxy_metrics=free_port(),
             ray_metrics=free_port(),
-            replicas=31_000,
+            replicas=free_port_block(),
         ),
         offline=True,
     )

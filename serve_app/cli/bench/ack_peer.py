@@ -1,18 +1,19 @@
 """The peer of the acknowledging benchmark: the same signature check and a bare XADD, nothing of the
-queue's promises, in an ordinary FastAPI route. Served by uvicorn or by Ray Serve's defaults."""
+queue's promises, in an ordinary FastAPI route with redis-py's ordinary client. Served by uvicorn or by Ray
+Serve's defaults."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 from urllib.parse import parse_qsl
 
 from fastapi import FastAPI, HTTPException, Request, Response
+from redis.asyncio import Redis
 
 from serve_app.channels.twilio.signature import is_signed
-from serve_app.queue.connection import connect
-from serve_app.settings import QueueSettings
 
 REDIS_URL = "RECADO_REDIS_URL"
 TOKEN = "RECADO_BENCH_TOKEN"  # noqa: S105 -- the variable's name
@@ -22,7 +23,8 @@ SIGNED_URL = "RECADO_BENCH_SIGNED_URL"
 def create_peer() -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        app.state.redis = connect(os.environ[REDIS_URL], QueueSettings())
+        from_url = cast("Callable[[str], Redis]", Redis.from_url)  # pyright: ignore[reportUnknownMemberType] - untyped there
+        app.state.redis = from_url(os.environ[REDIS_URL])
         yield
         await app.state.redis.aclose()
 

@@ -1,7 +1,7 @@
 """One side of the acknowledging benchmark under Ray Serve, in a process and a cluster of its own.
 
-`python -m serve_app.cli.bench.ack_server recado|peer PORT` prints `ready`, and stops when its
-standard input is closed. Which of Serve's modes it runs in is decided by the environment.
+`python -m serve_app.cli.bench.ack_server recado|peer PORT` serves until its standard input is closed. Which
+of Serve's modes it runs in is decided by the environment.
 """
 
 # Ray's own types are partial.
@@ -11,20 +11,21 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 import ray
 from ray import serve
-from ray.serve import Application
 
 from deployments.ingress import Ingress
 from serve_app.cli.bench.ack_peer import create_peer
-from serve_app.settings import AppSettings, LogSettings
+from serve_app.cli.configuration import read_configuration
+from serve_app.settings import PROJECT_ROOT
 
 
-@serve.deployment(max_ongoing_requests=1000)
+@serve.deployment()
 @serve.ingress(create_peer)
 class Peer:
-    """The peer as a user of Serve would deploy it."""
+    """The peer as a user of Serve would deploy it, with whatever Serve does by itself."""
 
 
 @serve.deployment(ray_actor_options={"num_cpus": 0})
@@ -35,14 +36,27 @@ class NoModel:
         return None
 
 
-def application(side: str) -> Application:
-    if side == "peer":
-        return Peer.bind()
-    # What is measured is the acknowledgement, not the work behind it.
-    settings = AppSettings(log=LogSettings(level="warning"))
+def run_peer() -> None:
+    serve.run(Peer.bind(), name="bench", route_prefix="/")
+
+
+def run_recado() -> None:
+    """The ingress as `config.yaml` has it, held at one replica; without the work behind it."""
+    configuration = read_configuration(PROJECT_ROOT / "config.yaml")
+    application: dict[str, Any] = configuration.serve["applications"][0]
+    shipped: dict[str, Any] = next(
+        each for each in application["deployments"] if each["name"] == "Ingress"
+    )
+    options = {name: value for name, value in shipped.items() if name != "name"}
+    options["autoscaling_config"] = {**options["autoscaling_config"], "max_replicas": 1}
     model = NoModel.bind()
-    return Ingress.options(max_ongoing_requests=1000, num_replicas=1).bind(
-        settings, chat_model=model, transcriber=model
+    serve.run(
+        Ingress.options(**options).bind(
+            configuration.settings, chat_model=model, transcriber=model
+        ),
+        name=application["name"],
+        route_prefix=application["route_prefix"],
+        logging_config=application["logging_config"],
     )
 
 
@@ -58,13 +72,10 @@ def main() -> None:
         _node_ip_address="127.0.0.1",
     )
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    serve.run(
-        application(side),
-        name="bench",
-        route_prefix="/",
-        logging_config={"enable_access_log": False, "log_level": "WARNING"},
-    )
-    print("ready", flush=True)  # the parent waits for it
+    if side == "peer":
+        run_peer()
+    else:
+        run_recado()
     sys.stdin.read()
     serve.shutdown()
     ray.shutdown()
