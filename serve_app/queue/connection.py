@@ -18,6 +18,7 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisClusterExcept
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from models.errors import QueueUnavailableError, StaleClaimError
+from serve_app.queue.lane import CommandLane
 from serve_app.settings import QueueSettings
 
 # Inside a script the server puts its own words around the code, so look anywhere.
@@ -26,6 +27,16 @@ _REFUSALS = re.compile(
 )
 _MAILBOX = "}:mailbox:"
 """What comes before a conversation in the name of its waiting jobs' list; `common.lua` puts it there."""
+
+
+FAILURES = (RedisError, RedisClusterException, OSError)
+"""What the client raises; TimeoutError is an OSError."""
+
+
+class QueueClient(Redis):
+    """redis-py's, with the lane that all queues behind it share."""
+
+    lane: CommandLane
 
 
 def connect(url: str, settings: QueueSettings) -> Redis:
@@ -43,7 +54,7 @@ def connect(url: str, settings: QueueSettings) -> Redis:
     from_url = cast("Callable[..., BlockingConnectionPool]", BlockingConnectionPool.from_url)  # pyright: ignore[reportUnknownMemberType] - untyped there
     pool = from_url(
         url,
-        max_connections=settings.max_connections,
+        max_connections=settings.max_connections + 1,  # the lane keeps one
         timeout=settings.command_timeout_s,
         socket_timeout=settings.command_timeout_s,
         socket_connect_timeout=settings.connect_timeout_s,
@@ -53,7 +64,9 @@ def connect(url: str, settings: QueueSettings) -> Redis:
         # RESP2: scripts and stream reads answer in one shape on every server.
         protocol=2,
     )
-    return Redis.from_pool(pool)
+    client = cast("QueueClient", QueueClient.from_pool(pool))
+    client.lane = CommandLane(client, limit_s=settings.command_timeout_s)
+    return client
 
 
 def _connect_cluster(url: str, settings: QueueSettings) -> Redis:
@@ -95,11 +108,11 @@ def translated() -> Generator[None]:
     keeps the server from doing its work."""
     try:
         yield
-    except (RedisError, RedisClusterException, OSError) as error:  # TimeoutError is an OSError
-        raise _meaning(error) from error
+    except FAILURES as error:
+        raise meaning(error) from error
 
 
-def _meaning(error: Exception) -> QueueUnavailableError | StaleClaimError:
+def meaning(error: Exception) -> QueueUnavailableError | StaleClaimError:
     if str(error).startswith("STALE"):
         return StaleClaimError(str(error))
     if isinstance(error, RedisTimeoutError | TimeoutError):

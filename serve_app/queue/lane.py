@@ -1,4 +1,4 @@
-"""Commands of many tasks in one round trip."""
+"""Commands of many tasks on one connection."""
 
 from __future__ import annotations
 
@@ -7,91 +7,75 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, cast
 
 from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import ConnectionError as RedisConnectionError
 
-AT_MOST = 128
-"""Commands of one round trip, so that no answer waits for too many others."""
+from serve_app.queue.wire import Arg, Connection, Wire
 
-LANES = 2
-"""Round trips at a time: one is written while the other's answers are read."""
-
-Arg = str | int
+AGAIN_AFTER_S = 0.05
+"""Before a command whose connection was lost is sent once more."""
 
 
-class Pipeline(Protocol):
+class Pool(Protocol):
     """What is used of redis-py's, which is untyped."""
 
-    def execute_command(self, *command: Arg) -> Any: ...
+    async def get_connection(self) -> Connection: ...
 
-    def execute(self, raise_on_error: bool = True) -> Awaitable[list[Any]]: ...
+    async def release(self, connection: Connection) -> None: ...
 
 
 class CommandLane:
-    """Sends what was asked for while the last round trip was under way in the next one.
+    """Sends commands on a connection that it takes out of the client's pool and keeps, so that none of them
+    waits for another's answer and none pays for a connection's way out of the pool and back.
 
-    A command alone goes out at once, as without a lane. Of many at a time the client's part costs a
-    fraction, and the server syncs its log once for all of them. Each script stays atomic by itself. A
-    round trip that fails as a whole fails for every command in it; one command's error is its own.
+    Of many at a time the client's part costs a fraction, and the server syncs its log once for all that
+    arrived together. Each script stays atomic by itself, and one command's error is its own. A command
+    whose connection is lost is sent once more, as by the client itself: see `connect`. The connection closes
+    with the client.
     """
 
-    def __init__(self, redis: Redis, *, lanes: int = LANES) -> None:
-        self._execute = cast("Callable[..., Awaitable[Any]]", redis.execute_command)  # pyright: ignore[reportUnknownMemberType] - untyped there
-        self._pipeline = cast("Callable[..., Pipeline]", redis.pipeline)  # pyright: ignore[reportUnknownMemberType] - untyped there
-        # A pipeline would have to be cut up by node.
-        self._lanes = 2**31 if isinstance(redis, RedisCluster) else lanes
-        self._busy = 0
-        self._working: set[asyncio.Task[None]] = set()
-        self._waiting: list[tuple[tuple[Arg, ...], asyncio.Future[Any]]] = []
+    def __init__(self, redis: Redis, *, limit_s: float) -> None:
+        """A server that owes an answer for `limit_s` is taken for gone."""
+        self._limit_s = limit_s
+        self._alone = cast("Callable[..., Awaitable[Any]]", redis.execute_command)  # pyright: ignore[reportUnknownMemberType] - untyped there
+        # Of a cluster, each command goes to another node.
+        self._pool = (
+            None if isinstance(redis, RedisCluster) else cast("Pool", redis.connection_pool)
+        )
+        self._wire: Wire | None = None
+        self._opening: asyncio.Task[Wire] | None = None
 
     async def execute(self, *command: Arg) -> Any:
-        """Raises what redis-py raises. Whoever is cancelled while waiting is left out of the round trip."""
-        if self._busy < self._lanes:
-            self._busy += 1
-            try:
-                return await self._execute(*command)
-            finally:
-                self._hand_on()
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((command, answer))
-        return await answer
-
-    def _hand_on(self) -> None:
-        if not self._waiting:
-            self._busy -= 1
-            return
-        task = asyncio.create_task(self._work())
-        self._working.add(task)
-        task.add_done_callback(self._working.discard)
-
-    async def _work(self) -> None:
-        """Until nobody waits; each round trip is bounded by the connection's time limit."""
+        """Raises what redis-py raises."""
+        if self._pool is None:
+            return await self._alone(*command)
+        wire = self._wire
+        if wire is None or wire.lost:
+            wire = await self._open(self._pool)
         try:
-            while self._waiting:
-                batch = [entry for entry in self._waiting[:AT_MOST] if not entry[1].done()]
-                del self._waiting[:AT_MOST]
-                await self._round_trip(batch)
-        finally:
-            self._busy -= 1
+            return await wire.ask(command)
+        except RedisConnectionError:
+            await asyncio.sleep(AGAIN_AFTER_S)
+        wire = await self._open(self._pool)
+        return await wire.ask(command)
 
-    async def _round_trip(self, batch: list[tuple[tuple[Arg, ...], asyncio.Future[Any]]]) -> None:
-        if not batch:
-            return
-        pipeline = self._pipeline(transaction=False)
-        for command, _ in batch:
-            pipeline.execute_command(*command)
-        answers: list[Any]
-        try:
-            answers = await pipeline.execute(raise_on_error=False)
-        except Exception as error:
-            # Whatever it is, such as an argument that can't be encoded: nobody was cancelled.
-            answers = [error] * len(batch)
-        except BaseException:
-            for _, waiter in batch:
-                waiter.cancel()
-            raise
-        for (_, waiter), answer in zip(batch, answers, strict=True):
-            if waiter.done():
-                continue
-            if isinstance(answer, Exception):
-                waiter.set_exception(answer)
-            else:
-                waiter.set_result(answer)
+    async def _open(self, pool: Pool) -> Wire:
+        """The wire, opened by whoever comes first for all that wait for it."""
+        if self._wire is not None and not self._wire.lost:
+            return self._wire
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._connect(pool))
+            self._opening.add_done_callback(self._opened)
+        # Whoever stops waiting doesn't take it from the others; the connection's own limits end it.
+        return await asyncio.shield(self._opening)
+
+    async def _connect(self, pool: Pool) -> Wire:
+        if self._wire is not None:
+            await self._wire.leave(pool.release)
+            self._wire = None
+        self._wire = Wire(await pool.get_connection(), limit_s=self._limit_s)
+        return self._wire
+
+    def _opened(self, task: asyncio.Task[Wire]) -> None:
+        self._opening = None
+        if not task.cancelled():
+            task.exception()  # told to those who wait, if anybody still does

@@ -11,11 +11,10 @@ from typing import Any, cast
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
-from serve_app.queue.connection import translated
+from serve_app.queue.connection import FAILURES, QueueClient, meaning, translated
 from serve_app.queue.keys import GROUP, ShardKeys
 from serve_app.queue.lane import CommandLane
-
-Arg = str | int
+from serve_app.queue.wire import Arg
 
 
 class Script:
@@ -33,7 +32,8 @@ class ScriptRunner:
 
     def __init__(self, *, redis: Redis, timeout_s: float) -> None:
         self._execute = cast("Callable[..., Awaitable[Any]]", redis.execute_command)  # pyright: ignore[reportUnknownMemberType] - untyped there
-        self._lane = CommandLane(redis)
+        shared = isinstance(redis, QueueClient)
+        self._lane = redis.lane if shared else CommandLane(redis, limit_s=timeout_s)
         self._timeout_s = timeout_s
         self._scripts: dict[str, Script] = {}
 
@@ -41,45 +41,46 @@ class ScriptRunner:
         """Raises `StaleClaimError` or `QueueUnavailableError`."""
         script = self._scripts.get(name) or self._scripts.setdefault(name, Script(name))
         tail = (len(keys.fixed), *keys.fixed, keys.prefix, *args)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                try:
+                    return await self._call(script, tail)
+                except ResponseError as error:
+                    if not _lacks_group(error):
+                        raise
+                await self._make_group(keys)
+                return await self._call(script, tail)
+        except FAILURES as error:
+            raise meaning(error) from error
 
-        async def call() -> Any:
-            try:
-                return await self._lane.execute("EVALSHA", script.sha, *tail)
-            except NoScriptError:
-                return await self._lane.execute("EVAL", script.source, *tail)
-
-        return await self._bounded(call, keys, self._timeout_s)
+    async def _call(self, script: Script, tail: tuple[Arg, ...]) -> Any:
+        try:
+            return await self._lane.execute("EVALSHA", script.sha, *tail)
+        except NoScriptError:
+            return await self._lane.execute("EVAL", script.source, *tail)
 
     async def read_new(
         self, keys: ShardKeys, *, consumer: str, count: int, block_ms: int
     ) -> list[str]:
         """Entry ids read for `consumer`, waiting up to `block_ms`: the one command that isn't a script,
-        since scripts can't wait."""
-
-        async def call() -> Any:
-            return await self._execute(
-                *("XREADGROUP", "GROUP", GROUP, consumer, "COUNT", count, "BLOCK", block_ms),
-                *("STREAMS", keys.ready, ">"),
-            )
-
-        answer = await self._bounded(call, keys, self._timeout_s + block_ms / 1000)
+        since scripts can't wait, and that has a connection to itself, since nothing may wait behind it."""
+        command = (
+            *("XREADGROUP", "GROUP", GROUP, consumer, "COUNT", count, "BLOCK", block_ms),
+            *("STREAMS", keys.ready, ">"),
+        )
+        with translated():
+            async with asyncio.timeout(self._timeout_s + block_ms / 1000):
+                try:
+                    answer = await self._execute(*command)
+                except ResponseError as error:
+                    if not _lacks_group(error):
+                        raise
+                    await self._make_group(keys)
+                    answer = await self._execute(*command)
         if not answer:
             return []
         streams = cast("Sequence[tuple[str, Sequence[tuple[str, Any]]]]", answer)
         return [entry for entry, _fields in streams[0][1]]
-
-    async def _bounded(
-        self, call: Callable[[], Awaitable[Any]], keys: ShardKeys, limit_s: float
-    ) -> Any:
-        with translated():
-            async with asyncio.timeout(limit_s):
-                try:
-                    return await call()
-                except ResponseError as error:
-                    if not _lacks_group(error):
-                        raise
-                await self._make_group(keys)
-                return await call()
 
     async def _make_group(self, keys: ShardKeys) -> None:
         # From 0: what was published before the group was made is delivered too.
