@@ -28,6 +28,7 @@ from models.errors import (
 from serve_app.api.openapi import WEBHOOK_PATHS
 from serve_app.api.readiness import Readiness
 from serve_app.api.simulator_desk import SimulatorDesk
+from serve_app.api.undisturbed import WEBHOOKS_PATH
 from serve_app.api.webhook_service import Subject, WebhookService
 from serve_app.ops.instruments import WEBHOOK_SECONDS, WEBHOOKS
 from serve_app.ops.tracing import Tracing
@@ -38,7 +39,6 @@ log = structlog.get_logger(__name__)
 
 FORM = "application/x-www-form-urlencoded"
 RETRY_AFTER_S = 5
-WEBHOOKS_PATH = "/webhooks/"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ from serve_app.ops.logging import LOG_FILE_VARIABLE
 from serve_app.ops.tracing import serve_tracing_environment
 from serve_app.settings import EnvironmentSettings
 
+HTTP_CALLBACK_VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
+HTTP_CALLBACK = "serve_app.api.undisturbed:middlewares"
+
 
 def has_haproxy() -> bool:
     """Ray ships HAProxy for Linux only."""
@@ -65,7 +68,15 @@ def _haproxy(data_dir: DataDir, ports: Ports) -> dict[str, str]:
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.fallback),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ports.replicas),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ports.replicas + 99),
-        "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+        # Each of its threads has its own connections to the replicas; one carries more than two cores' worth
+        # of replicas can answer.
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1" if (os.cpu_count() or 1) <= 2 else "2",
+        # Serve's manager would read a line about each request from HAProxy, in Python, and count it: a tenth
+        # of what a webhook costs. The replicas count the same figures on their own.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        # Nobody listens there; of a thousand requests one is still told, for whoever does.
+        "RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:514 sample 1:1000",
+        HTTP_CALLBACK_VARIABLE: os.environ.get(HTTP_CALLBACK_VARIABLE, HTTP_CALLBACK),
         # Serve keeps a replica open for 30 s after it was told to stop, for load balancers elsewhere
         # to notice. Ours is on this machine, and takes one health check's interval.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
