@@ -37,6 +37,7 @@ class RayMetrics:
             for each in ALL
             if each.kind == "histogram"
         }
+        self._accepted: set[tuple[object, ...]] = set()
         self._refused: set[str] = set()
 
     def add(self, counter: Instrument, value: float = 1.0, /, **labels: str) -> None:
@@ -52,7 +53,13 @@ class RayMetrics:
             self._histograms[histogram.name].observe(value, labels)
 
     def _accepts(self, instrument: Instrument, labels: dict[str, str]) -> bool:
+        # Few: a label holds nothing that comes from outside.
+        combination = (instrument.name, *labels.items())
+        if combination in self._accepted:
+            return True
         problem = unknown_labels(instrument, labels)
+        if problem is None:
+            self._accepted.add(combination)
         if problem is not None and problem not in self._refused:
             self._refused.add(problem)
             log.error("metric_refused", problem=problem)

@@ -42,13 +42,20 @@ _TRANSLATED: dict[ConsentWord, frozenset[str]] = {
 }
 
 
+_MEANINGS = {
+    text: word
+    for words in (_TRANSLATED, STANDARD)
+    for word, texts in words.items()
+    for text in texts
+}
+_ASCII_MARKS = {
+    code: None for code in range(128) if not (chr(code).isalnum() or chr(code).isspace())
+}
+
+
 def consent_word(text: str) -> ConsentWord | None:
     """Whatever the case, the accents and the marks around it: `¡Parar!` is STOP."""
-    plain = _plain(text)
-    for word in ConsentWord:
-        if plain in STANDARD[word] or plain in _TRANSLATED[word]:
-            return word
-    return None
+    return _MEANINGS.get(_plain(text))
 
 
 def is_standard(text: str) -> bool:
@@ -80,6 +87,9 @@ def tapped_consent_word(title: str) -> ConsentWord | None:
 def _plain(text: str) -> str:
     if len(text) > 60:
         return ""
+    if text.isascii():
+        # The same, for every text message at once.
+        return " ".join(text.lower().translate(_ASCII_MARKS).split())
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     kept = "".join(
         character

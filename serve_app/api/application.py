@@ -7,8 +7,8 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
-from urllib.parse import parse_qsl
 
 import structlog
 from fastapi import FastAPI
@@ -25,6 +25,7 @@ from models.errors import (
     SignatureError,
     StoreUnavailableError,
 )
+from serve_app.api.forms import read_form
 from serve_app.api.openapi import WEBHOOK_PATHS
 from serve_app.api.readiness import Readiness
 from serve_app.api.simulator_desk import SimulatorDesk
@@ -66,9 +67,10 @@ class WebhooksFirst(FastAPI):
     def add_webhooks(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
         """For every address below `/webhooks/`."""
         self._answer = answer
-        # For what isn't a POST, or comes below a prefix: it goes the ordinary way.
-        self.router.routes.append(
-            Route(WEBHOOKS_PATH + "{rest:path}", answer, methods=["POST", "GET"])
+        # For what isn't a POST, or comes below a prefix: it goes the ordinary way. First, since Serve looks
+        # for the route of every request by itself.
+        self.router.routes.insert(
+            0, Route(WEBHOOKS_PATH + "{rest:path}", answer, methods=["POST", "GET"])
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,13 +115,14 @@ def create_app(open_parts: Callable[[], AbstractAsyncContextManager[IngressParts
                 return PlainTextResponse("send a POST", 405, {"Allow": "POST"})
             return _shake_hands(request, service, parts.public_url)
         began = time.perf_counter()
-        with parts.tracing.span(f"webhook {about}", kind=SpanKind.SERVER) as span:
-            response, outcome = await _accept(
-                request, service.form, parts, lambda posted: service.accept(posted, about=about)
-            )
-            span.set_attributes(
-                {"recado.outcome": outcome, "http.response.status_code": response.status_code}
-            )
+
+        def handle(posted: WebhookRequest) -> Awaitable[str]:
+            return service.accept(posted, about=about)
+
+        if parts.tracing.on:
+            response, outcome = await _traced(request, service.form, parts, handle, about)
+        else:
+            response, outcome = await _accept(request, service.form, parts, handle)
         parts.metrics.add(WEBHOOKS, kind=about, outcome=outcome)
         parts.metrics.observe(WEBHOOK_SECONDS, time.perf_counter() - began, kind=about)
         return response
@@ -151,8 +154,11 @@ def _addressed(request: Request) -> tuple[str, Subject | None]:
 
 
 def _shake_hands(request: Request, service: WebhookService, public_url: str) -> Response:
-    webhook = _webhook(
-        request, public_url, body=b"", params=tuple(request.query_params.multi_items())
+    webhook = WebhookRequest(
+        _signed_url(request.scope, public_url),
+        _headers(request.scope),
+        body=b"",
+        params=tuple(request.query_params.multi_items()),
     )
     try:
         return PlainTextResponse(service.handshake(webhook))
@@ -161,16 +167,19 @@ def _shake_hands(request: Request, service: WebhookService, public_url: str) -> 
         return PlainTextResponse("not the right word", 403)
 
 
-def _webhook(
-    request: Request, public_url: str, *, body: bytes, params: tuple[tuple[str, str], ...]
-) -> WebhookRequest:
-    query = request.url.query
-    return WebhookRequest(
-        url=public_url + request.url.path + (f"?{query}" if query else ""),
-        headers=dict(request.headers),
-        body=body,
-        params=params,
-    )
+async def _traced(
+    request: Request,
+    form: WebhookForm,
+    parts: IngressParts,
+    handle: Callable[[WebhookRequest], Awaitable[str]],
+    about: Subject,
+) -> tuple[Response, str]:
+    with parts.tracing.span(f"webhook {about}", kind=SpanKind.SERVER) as span:
+        response, outcome = await _accept(request, form, parts, handle)
+        span.set_attributes(
+            {"recado.outcome": outcome, "http.response.status_code": response.status_code}
+        )
+    return response, outcome
 
 
 async def _accept(
@@ -179,11 +188,12 @@ async def _accept(
     parts: IngressParts,
     handle: Callable[[WebhookRequest], Awaitable[str]],
 ) -> tuple[Response, str]:
-    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    headers = _headers(request.scope)
+    content_type = headers.get("content-type", "").split(";")[0].strip().lower()
     if content_type != form.content_type:
         return _malformed(f"send {form.content_type}", 415)
     try:
-        body = await _read(request, parts.max_body_bytes)
+        body = await _read(request.receive, headers, parts.max_body_bytes)
     except ClientDisconnect:
         return _malformed("the request broke off", 400)
     if body is None:
@@ -191,18 +201,12 @@ async def _accept(
     params: tuple[tuple[str, str], ...] = ()
     if content_type == FORM:
         try:
-            params = tuple(
-                parse_qsl(
-                    body.decode("utf-8"),
-                    keep_blank_values=True,
-                    max_num_fields=parts.max_form_fields,
-                )
-            )
+            params = read_form(body, max_fields=parts.max_form_fields)
         except ValueError as error:
             return _malformed(f"not a form: {error}", 400)
-    webhook = _webhook(request, parts.public_url, body=body, params=params)
+    url = _signed_url(request.scope, parts.public_url)
     try:
-        outcome = await handle(webhook)
+        outcome = await handle(WebhookRequest(url, headers, body, params))
     except SignatureError as error:
         log.warning("webhook_signature_refused", error=str(error), path=request.url.path)
         return PlainTextResponse("the signature doesn't fit", 403), "signature_refused"
@@ -214,7 +218,28 @@ async def _accept(
     except (StoreUnavailableError, QueueUnavailableError):
         retry = {"Retry-After": str(RETRY_AFTER_S)}
         return PlainTextResponse("try again", 503, retry), "unavailable"
-    return Response(form.answer, media_type=form.answer_type), outcome
+    return _answer_of(form), outcome
+
+
+def _signed_url(scope: Scope, public_url: str) -> str:
+    """As the sender called it."""
+    query = scope.get("query_string", b"")
+    url = public_url + scope["path"]
+    return f"{url}?{query.decode('utf-8', 'replace')}" if query else url
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """The first of each name, as Starlette reads them; the names come in lower case."""
+    return {
+        name.decode("latin-1"): value.decode("latin-1")
+        for name, value in reversed(scope["headers"])
+    }
+
+
+@cache
+def _answer_of(form: WebhookForm) -> Response:
+    """One for all: it is only read."""
+    return Response(form.answer, media_type=form.answer_type)
 
 
 def _parts(app: FastAPI) -> IngressParts:
@@ -240,19 +265,23 @@ async def _ask(
     return JSONResponse(answer) if outcome == "answered" else response
 
 
-async def _read(request: Request, limit: int) -> bytes | None:
-    """The body, or None as soon as it is seen to be longer than `limit`."""
-    announced = request.headers.get("content-length", "")
+async def _read(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes | None:
+    """The body, or None as soon as it is seen to be longer than `limit`. Raises `ClientDisconnect`."""
+    announced = headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
         return None
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
         if size > limit:
             return None
-        chunks.append(chunk)
-    return b"".join(chunks)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
 
 
 def _describe_webhooks(app: FastAPI) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
+import secrets
 from typing import Literal
 
 import structlog
@@ -49,6 +49,8 @@ class WebhookService:
         self._consent = consent
         self._clock = clock
         self._bursts = bursts
+        # Bound once: by itself the logger is put together anew for each line.
+        self._log = log.bind()
 
     @property
     def form(self) -> WebhookForm:
@@ -98,7 +100,7 @@ class WebhookService:
 
     async def _keep_message(self, message: InboundMessage, account: TwilioAccount) -> str:
         known = {
-            "correlation_id": uuid.uuid4().hex,
+            "correlation_id": secrets.token_hex(16),
             "owner": account.owner_id,
             "message_id": message.message_id,
         }
@@ -121,7 +123,7 @@ class WebhookService:
                 lambda: self._inbound.publish(job, debounce_s=window_s),
                 debounce_s=window_s,
             )
-            log.info("webhook_accepted", kind=message.kind.value, new=kept is not Kept.KNOWN)
+            self._log.info("webhook_accepted", kind=message.kind.value, new=kept is not Kept.KNOWN)
         return kept.value
 
     async def _keep_report(self, report: StatusUpdate, account: TwilioAccount) -> str:

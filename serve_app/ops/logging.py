@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from logging.handlers import WatchedFileHandler
+from typing import Any, cast
 
 import structlog
 from structlog.typing import Processor
@@ -19,6 +21,8 @@ from serve_app.settings import LogSettings
 
 LOG_FILE_VARIABLE = "RECADO_LOG_FILE"
 """Names a file that all processes of one machine append JSON lines to, instead of standard error."""
+
+LOOK_EVERY_S = 1.0
 
 # They log every request at info, with addresses that our own lines already give.
 _CHATTY = ("httpx", "httpcore", "twilio", "urllib3", "uvicorn.access", "asyncio", "pogo_core")
@@ -47,7 +51,7 @@ def configure_logging(settings: LogSettings, *, service: str) -> None:
     )
     handler = _handler(settings)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _Formatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -69,6 +73,34 @@ def configure_logging(settings: LogSettings, *, service: str) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """structlog's, without the second record that it makes of each of our own lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        event: object = record.msg
+        if not isinstance(event, dict) or not hasattr(record, "_logger"):
+            return super().format(record)
+        line: Any = {**cast("dict[str, Any]", event), "_record": record, "_from_structlog": True}
+        for processor in self.processors:
+            line = processor(None, record.levelname.lower(), line)
+        return str(line)
+
+
+class _LogFile(WatchedFileHandler):
+    """Looks once a second whether the file was rotated, not for every line."""
+
+    def __init__(self, path: str) -> None:
+        self._next_look = 0.0
+        # Appending keeps the lines of several processes apart; a rotated file is opened anew.
+        super().__init__(path, encoding="utf-8", delay=True)
+
+    def reopenIfNeeded(self) -> None:  # noqa: N802 -- the base's name
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_EVERY_S
+            super().reopenIfNeeded()
+
+
 class _Stamp:
     """Adds which process wrote a line."""
 
@@ -86,8 +118,7 @@ class _Stamp:
 def _handler(settings: LogSettings) -> logging.Handler:
     path = os.environ.get(LOG_FILE_VARIABLE)
     if path and settings.format != "pretty":
-        # Appending keeps the lines of several processes apart; a rotated file is opened anew.
-        return WatchedFileHandler(path, encoding="utf-8", delay=True)
+        return _LogFile(path)
     return logging.StreamHandler(sys.stderr)
 
 

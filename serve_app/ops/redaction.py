@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any, cast
 
 REMOVED = "[removed]"
@@ -12,6 +13,7 @@ _SECRET_WORDS = frozenset(
     {"token", "secret", "authorization", "password", "passwd", "apikey", "signature", "cookie"}
 )
 _SECRET_PHRASES = ("api_key", "secret_key", "private_key")
+_DIGIT = re.compile(r"\d")
 _WORD_BREAK = re.compile(r"[^a-z0-9]+")
 
 # With a plus sign (also as %2B): 7 to 15 digits of E.164, written with or without separators.
@@ -30,7 +32,7 @@ _PLAIN_KEYS = frozenset({"timestamp", "level", "logger", "service", "correlation
 
 def mask_phone_numbers(text: str) -> str:
     """`+5511999990042` becomes `+***42`, and `US.13491208655302` `US.***02`."""
-    if not any(character.isdigit() for character in text):
+    if _DIGIT.search(text) is None:
         return text
     masked = _BUSINESS_SCOPED.sub(lambda found: f"{found[1]}***{found[0][-2:]}", text)
     return _BARE.sub(_keep_two, _INTERNATIONAL.sub(_keep_two, masked))
@@ -43,6 +45,7 @@ def redact(text: str) -> str:
     return mask_phone_numbers(text)
 
 
+@lru_cache(maxsize=1024)
 def is_secret_key(key: str) -> bool:
     """Whether a value under this name must not be written down."""
     lowered = key.lower()

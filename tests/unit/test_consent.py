@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.consent import STANDARD, ConsentWord, consent_word, is_standard
 from models.messages import MessageKind
@@ -51,6 +53,12 @@ def test_translations_and_how_people_write(text: str, meaning: ConsentWord) -> N
 )
 def test_other_messages_are_for_the_assistant(text: str) -> None:
     assert consent_word(text) is None
+
+
+@given(st.text(st.characters(max_codepoint=0x7F), max_size=12))
+def test_accents_change_nothing_about_plain_letters(text: str) -> None:
+    # The dot below falls away like any accent, and takes the text the long way.
+    assert consent_word(text + "\u0323") is consent_word(text)
 
 
 def test_twilio_does_not_answer_translations() -> None:

@@ -30,7 +30,7 @@ from serve_app.channels.twilio.payload import (
     read_status,
 )
 from serve_app.channels.twilio.quick_reply import fits_quick_reply
-from serve_app.channels.twilio.signature import is_signed
+from serve_app.channels.twilio.signature import SIGNATURE_HEADER, is_signed
 from serve_app.channels.twilio.tokens import TokenMemory
 from serve_app.ports import Clock, Received, WebhookContents, WebhookForm, WebhookRequest
 from serve_app.settings import TwilioSettings
@@ -104,9 +104,12 @@ class TwilioChannel:
             params = () if json_body else read_params(request)
         except UnprocessableError as error:
             raise SignatureError(str(error)) from error
+        headers = request.headers
+        if SIGNATURE_HEADER not in headers:
+            headers = {name.lower(): value for name, value in headers.items()}
         if not is_signed(
             url=request.url,
-            headers={name.lower(): value for name, value in request.headers.items()},
+            headers=headers,
             params=params,
             body=request.body,
             json_body=json_body,

@@ -191,8 +191,10 @@ class TwilioWhatsAppPayload(BaseModel):
 
     def _location(self) -> Location | None:
         """None also where the degrees can't be read."""
+        if self.latitude is None or self.longitude is None:
+            return None
         try:
-            latitude, longitude = float(self.latitude or "x"), float(self.longitude or "x")
+            latitude, longitude = float(self.latitude), float(self.longitude)
         except ValueError:
             return None
         if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
@@ -209,7 +211,13 @@ class TwilioWhatsAppPayload(BaseModel):
         return Choice(id=choice_id, title=title or self.body, description=self.list_description)
 
     def _referral(self) -> Referral | None:
-        referral = Referral(
+        told = (
+            *(self.referral_headline, self.referral_body, self.referral_source_type),
+            *(self.referral_source_id, self.referral_source_url, self.referral_click_id),
+        )
+        if not any(told):
+            return None
+        return Referral(
             headline=self.referral_headline,
             body=self.referral_body,
             source_type=self.referral_source_type,
@@ -217,7 +225,6 @@ class TwilioWhatsAppPayload(BaseModel):
             source_url=self.referral_source_url,
             click_id=self.referral_click_id,
         )
-        return None if referral == Referral() else referral
 
 
 _SINGLE = frozenset(
@@ -234,8 +241,12 @@ def merged(
 
     Postgres' text can't hold NUL, and nobody can see one in a message: it is left out.
     """
+    pairs = tuple(params)
+    once = dict(pairs)
+    if len(once) == len(pairs) and not any("\x00" in value for value in once.values()):
+        return once
     values: dict[str, list[str]] = {}
-    for name, raw in params:
+    for name, raw in pairs:
         value = raw.replace("\x00", "")
         kept = values.setdefault(name, [])
         if value and value not in kept:

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from urllib.parse import parse_qs, urlsplit
 
 SIGNATURE_HEADER = "x-twilio-signature"
@@ -31,6 +32,7 @@ def algorithm_of(settings_header: str | None) -> str | None:
     return "sha1"
 
 
+@lru_cache(maxsize=256)
 def url_variants(url: str) -> tuple[str, ...]:
     """The URL as configured, and with its port added or left out: Twilio signs either.
 

@@ -149,3 +149,26 @@ def test_a_log_file_replaces_standard_error(
     structlog.get_logger("x").info("to the file")
     assert json.loads(path.read_text())["event"] == "to the file"
     assert lines.readouterr().err == ""
+
+
+def test_a_rotated_log_file_is_opened_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "recado.log"
+    monkeypatch.setenv(LOG_FILE_VARIABLE, str(path))
+    monkeypatch.setattr("serve_app.ops.logging.LOOK_EVERY_S", 0.0)
+    configure_logging(LogSettings(), service="sender")
+    structlog.get_logger("x").info("before")
+    path.rename(tmp_path / "recado.log.1")
+    structlog.get_logger("x").info("after")
+    assert json.loads(path.read_text())["event"] == "after"
+
+
+def test_our_own_lines_carry_their_traceback(lines: Captured) -> None:
+    configure_logging(LogSettings(format="json"), service="worker")
+    try:
+        raise ValueError("bad number +5511999990042")
+    except ValueError:
+        structlog.get_logger("x").exception("failed", contact="+5511999990042")
+    (line,) = _read(lines)
+    assert (line["event"], line["contact"], line["level"]) == ("failed", "+***42", "error")
+    assert "ValueError: bad number +***42" in str(line["exception"])
+    assert not [name for name in line if name.startswith("_")]
