@@ -27,8 +27,8 @@ def doctor(
     data_dir: DataDirOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Check stores, clocks, models, GPU, and each account at Twilio: credentials, webhook addresses, and
-    a signed request through the public address. Exit status 1 if something failed."""
+    """Check stores, clocks, models, GPU, and each account at its provider: credentials, webhook
+    addresses, and a signed request through the public address. Exit status 1 if something failed."""
     from serve_app.cli.examination import examine
 
     context = load_context(data_dir=data_dir, config=config)

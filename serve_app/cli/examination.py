@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import subprocess
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 import httpx
 
@@ -16,6 +15,7 @@ from models.findings import Finding
 from serve_app.bootstrap import Stores, open_stores, with_simulator
 from serve_app.channels.registry import public_address
 from serve_app.channels.twilio.inspection import TwilioInspector
+from serve_app.channels.whatsapp_cloud.inspection import WhatsAppCloudInspector
 from serve_app.cli.context import CliContext, CommandError
 from serve_app.engines.registry import resolve_model
 from serve_app.queue.inspection import inspect_redis
@@ -47,8 +47,35 @@ async def examine(context: CliContext, *, account_id: str | None) -> list[Findin
         findings.append(
             Finding(check="accounts", level="failed", text="none is stored", action=action)
         )
-    async with _inspector(context) as inspector:
-        for account in accounts:
+    local = context.environment.simulator_url is not None
+    async with httpx.AsyncClient(timeout=_HTTP_TIMEOUT_S, trust_env=not local) as http:
+        findings += await inspect_accounts(accounts, context, http=http)
+    return findings
+
+
+async def inspect_accounts(
+    accounts: Sequence[TwilioAccount], context: CliContext, *, http: httpx.AsyncClient
+) -> list[Finding]:
+    """Each at its own provider: one provider's secrets are nothing to another."""
+    url = public_address(context.environment)
+    inspectors: dict[str, TwilioInspector | WhatsAppCloudInspector] = {
+        "twilio": TwilioInspector(
+            settings=with_simulator(context.settings, context.environment).twilio,
+            public_url=url,
+            http=http,
+        ),
+        "whatsapp_cloud": WhatsAppCloudInspector(
+            public_url=url, verify_token=context.environment.whatsapp_verify_token, http=http
+        ),
+    }
+    findings: list[Finding] = []
+    for account in accounts:
+        inspector = inspectors.get(account.channel)
+        if inspector is None:
+            text = f"there is no channel {account.channel}"
+            action = "Mend the owner's file and store it again: recado apply FILE."
+            findings.append(Finding(check=account.id, level="failed", text=text, action=action))
+        else:
             findings += await inspector.inspect(account)
     return findings
 
@@ -61,17 +88,6 @@ async def _accounts(stores: Stores, account_id: str | None) -> list[TwilioAccoun
     if not chosen:
         raise CommandError(f"No active account {account_id} is stored: see `recado accounts list`.")
     return chosen
-
-
-@asynccontextmanager
-async def _inspector(context: CliContext) -> AsyncGenerator[TwilioInspector]:
-    local = context.environment.simulator_url is not None
-    async with httpx.AsyncClient(timeout=_HTTP_TIMEOUT_S, trust_env=not local) as http:
-        yield TwilioInspector(
-            settings=with_simulator(context.settings, context.environment).twilio,
-            public_url=public_address(context.environment),
-            http=http,
-        )
 
 
 def _address(context: CliContext) -> list[Finding]:

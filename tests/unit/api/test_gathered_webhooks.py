@@ -69,6 +69,13 @@ async def test_all_that_a_webhook_gathers_is_kept(door: Door) -> None:
     assert "wamid.bad" in dead.job.payload
 
 
+async def test_news_about_nothing_is_taken_and_keeps_nothing(door: Door) -> None:
+    """What `recado doctor` posts."""
+    assert (await post(door, {"id": "1", "changes": []})).status_code == 200
+    assert (await post(door, {"id": "1", "changes": []}, secret="forged")).status_code == 403
+    assert await door.messages() == []
+
+
 async def test_the_same_again_changes_nothing(door: Door) -> None:
     for _ in range(3):
         assert (await post(door, entry("1", text(1), text(2)))).status_code == 200
