@@ -381,8 +381,8 @@ class ConsoleSettings(Section):
     """The operators' pages at `/console`."""
 
     enabled: Literal["auto", "on", "off"] = "auto"
-    """`auto` is on where RECADO_CONSOLE_TOKEN is set, and where the service is reached at a loopback
-    address only (`recado up`), with a token that is generated."""
+    """`auto` is on where RECADO_CONSOLE_TOKEN is set, and where the service both listens and is reached
+    at a loopback address only (`recado up`), with a token that is generated."""
     session_hours: float = Field(default=12.0, gt=0)
     """How long a session lasts at most."""
     idle_minutes: float = Field(default=120.0, gt=0)
@@ -442,6 +442,9 @@ class EnvironmentSettings(BaseSettings):
     """Fernet keys, separated by commas, newest first: they encrypt account tokens at rest."""
     public_url: str | None = None
     """The address that providers call, up to the path; see `AppSettings.public_url`."""
+    listen_host: str | None = None
+    """The address that the service's port is bound to; set by `recado up`. None: nobody said, so it may be
+    any."""
     console_token: SecretStr | None = None
     """Signs in to the console, with every right."""
     openai_api_key: SecretStr | None = None

@@ -100,6 +100,9 @@ def create_app(open_parts: Callable[[], AbstractAsyncContextManager[IngressParts
         summary="Answers WhatsApp and SMS on the business's own models",
         version="0.1.0",
         lifespan=lifespan,
+        # FastAPI's pages of the description load their scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
     )
 
     async def webhook(request: Request) -> Response:

@@ -11,9 +11,11 @@ import typer
 
 from models.console import Operator, Role
 from serve_app.cli.context import CommandError, ConfigOption, DataDirOption, load_context
+from serve_app.cli.run_state import read_run
 from serve_app.cli.terminal import console
 from serve_app.console.passwords import SHORTEST, hash_password
-from serve_app.console_access import console_token
+from serve_app.console_access import console_token, told_where_it_listens
+from serve_app.local.layout import DataDir
 from serve_app.ports import OperatorRepository
 
 app = typer.Typer(help="The operators' pages: their token and people.", no_args_is_help=True)
@@ -25,9 +27,16 @@ T = TypeVar("T")
 def token(data_dir: DataDirOption = None, config: ConfigOption = None) -> None:
     """Print the token that signs in with every right."""
     context = load_context(data_dir=data_dir, config=config)
-    found = console_token(context.settings.console, context.environment)
+    run = read_run(DataDir.at(context.environment.data_dir))
+    env = (
+        context.environment if run is None else told_where_it_listens(context.environment, run.host)
+    )
+    found = console_token(context.settings.console, env)
     if found is None:
-        raise CommandError("There is no token here: set RECADO_CONSOLE_TOKEN, or add operators.")
+        raise CommandError(
+            "There is no token here: one is made only for a service that `./recado up` starts at a "
+            "loopback address. Set RECADO_CONSOLE_TOKEN, or add operators."
+        )
     print(found.get_secret_value())
 
 

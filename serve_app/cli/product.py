@@ -91,6 +91,7 @@ class Product:
         hub = self._configuration.needs_model_hub()
         deadline = time.monotonic() + (_HUB_LIMIT_S if hub else _READY_LIMIT_S)
         os.environ.update(ray_environment(self._data_dir, self._run_state.ports, offline=not hub))
+        os.environ["RECADO_LISTEN_HOST"] = self._run_state.host
         with ThreadPoolExecutor(1, thread_name_prefix="stores") as beside:
             # The stores come up while Ray does: both mostly wait.
             stores = beside.submit(self._start_stores)

@@ -25,9 +25,10 @@ from serve_app.cli.preflight import (
 from serve_app.cli.ray_environment import log_file
 from serve_app.cli.run_state import RunState
 from serve_app.cli.terminal import PrintedSteps, console, fail, print_step
+from serve_app.console_access import is_private, told_where_it_listens
 from serve_app.local.layout import DataDir
 from serve_app.local.processes import ProcessRef
-from serve_app.settings import PROJECT_ROOT, EnvironmentSettings
+from serve_app.settings import PROJECT_ROOT, AppSettings, EnvironmentSettings
 
 _DEFAULT_PORT = 8000
 _RAY_TOKEN = "~/.ray/auth_token"  # noqa: S105 - where Ray keeps it
@@ -74,7 +75,7 @@ def up(
         console.print(f"[bold]Starting recado[/] [dim]with {configuration.path}[/]")
         child, reader = _start(where, configuration, run, lock.fileno())
     follower = None if detach else LogFollower(log_file(where))
-    raise typer.Exit(_Attendant(child, reader, where, follower).run())
+    raise typer.Exit(_Attendant(child, reader, where, configuration.settings, follower).run())
 
 
 class _Attendant:
@@ -85,12 +86,14 @@ class _Attendant:
         child: subprocess.Popen[bytes],
         reader: int,
         data_dir: DataDir,
+        settings: AppSettings,
         follower: LogFollower | None,
     ) -> None:
         """`follower` None: leave when the product is ready."""
         self._child = child
         self._reader = reader
         self._data_dir = data_dir
+        self._settings = settings
         self._follower = follower
         self._signals = 0
 
@@ -106,7 +109,8 @@ class _Attendant:
                 elif "note" in message:
                     PrintedSteps().note(message["note"])
                 elif "ready" in message:
-                    _print_addresses(RunState.model_validate(message["ready"]), self._data_dir)
+                    run = RunState.model_validate(message["ready"])
+                    _print_addresses(run, self._settings, self._data_dir)
                     if self._follower is None:
                         return 0
                     self._follower.start()
@@ -211,13 +215,27 @@ def _last_lines(path: Path, count: int) -> list[str]:
         return []
 
 
-def _print_addresses(run: RunState, data_dir: DataDir) -> None:
+def console_address(run: RunState, settings: AppSettings, env: EnvironmentSettings) -> str:
+    """Where the operators' pages are, or why they aren't on."""
+    env = told_where_it_listens(env.model_copy(update={"public_url": run.public_url}), run.host)
+    if settings.console.enabled == "off":
+        return "off (console.enabled)"
+    if env.console_token is not None and env.console_token.get_secret_value():
+        return f"{run.url}/console (token: RECADO_CONSOLE_TOKEN)"
+    if is_private(env):
+        return f"{run.url}/console (token: ./recado console token)"
+    if settings.console.enabled == "on":
+        return f"{run.url}/console (operators: ./recado console add)"
+    return "off where other machines reach the service, until RECADO_CONSOLE_TOKEN is set"
+
+
+def _print_addresses(run: RunState, settings: AppSettings, data_dir: DataDir) -> None:
     console.print("[bold green]Ready[/]")
     for name, address in (
         ("webhook", f"{run.public_url.rstrip('/')}/webhooks/twilio"),
         ("simulator", run.simulator_url),
-        ("console", f"{run.url}/console (token: ./recado console token)"),
-        ("API", f"{run.url}/docs"),
+        ("console", console_address(run, settings, EnvironmentSettings())),
+        ("API", f"{run.url}/openapi.json"),
         ("Ray dashboard", f"{run.dashboard_url} (token: {_RAY_TOKEN})"),
         ("logs", str(data_dir.logs)),
     ):

@@ -59,7 +59,8 @@ def create_simulator(settings: SimulatorSettings) -> FastAPI:
         title="Recado's stand-in for Twilio",
         lifespan=lifespan,
         openapi_url="/simulator/openapi.json",
-        docs_url="/simulator/docs",
+        # FastAPI's pages of the description load their scripts from elsewhere.
+        docs_url=None,
         redoc_url=None,
     )
     install_errors(app)

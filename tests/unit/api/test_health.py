@@ -72,4 +72,11 @@ async def test_the_description_lists_the_webhooks_and_their_answers() -> None:
         webhook = schema["paths"][INBOUND]["post"]
         assert {"200", "403", "413", "415", "503"} <= set(webhook["responses"])
         assert "application/x-www-form-urlencoded" in webhook["requestBody"]["content"]
-        assert (await door.http.get("/docs")).status_code == 200
+
+
+async def test_no_page_loads_anything_from_elsewhere() -> None:
+    """The description is plain JSON: FastAPI's pages of it would ask a CDN for their scripts."""
+    async with open_door() as door:
+        for page in ("/docs", "/redoc", "/docs/oauth2-redirect"):
+            assert (await door.http.get(page)).status_code == 404
+        assert "http" not in (await door.http.get("/openapi.json")).text.replace("HTTP", "")
