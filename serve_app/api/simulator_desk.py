@@ -80,6 +80,7 @@ class SimulatorDesk:
                 "status": reply.status.value,
                 "delivery": (reply.delivery or DeliveryStatus.ACCEPTED).value,
                 "provider_message_id": reply.provider_message_id,
+                "sending_since": reply.sending_since and reply.sending_since.isoformat(),
             }
             for reply in found.replies
         ]

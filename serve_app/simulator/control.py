@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, Depends, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from serve_app.simulator.accounts import Accounts
 from serve_app.simulator.faults import FaultDie
 from serve_app.simulator.inbound import Inbound, NewInbound
+from serve_app.simulator.own_pages import refuse_other_pages
 from serve_app.simulator.settings import Faults
 from serve_app.simulator.state import SimMessage, SimulatorState
 from serve_app.simulator.whatsapp_cloud.inbound import CloudInbound
@@ -32,7 +33,9 @@ def control_router(
     cloud: CloudInbound,
     die: FaultDie,
 ) -> APIRouter:
-    router = APIRouter(prefix="/simulator", tags=["simulator"])
+    router = APIRouter(
+        prefix="/simulator", tags=["simulator"], dependencies=[Depends(refuse_other_pages)]
+    )
 
     @router.post("/messages")
     async def write(new: NewInbound) -> dict[str, object]:
@@ -124,6 +127,7 @@ def message_document(message: SimMessage, state: SimulatorState) -> dict[str, ob
         "buttons": [{"text": title, "payload": title} for title in message.buttons],
         "details": message.details,
         "webhook_status": message.webhook_status,
+        "settled": message.acknowledged_at is not None,
         "created_at": message.created.isoformat(),
         "at": message.created_at,
     }

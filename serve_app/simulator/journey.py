@@ -58,17 +58,26 @@ async def journey(
     steps = [_step("webhook", "acknowledged", zero, message.posted_at, message.acknowledged_at)]
     steps += [_step("media", "voice note fetched", zero, at, at) for at in message.fetched_at]
     accepted = _moment(told.get("received_at"))
+    answered = accepted
     for timing in cast(list[dict[str, Any]], told.get("timings") or []):
         if accepted is None:
             break
         start = accepted + float(timing["started_s"])
-        steps.append(_step(timing["step"], "", zero, start, start + float(timing["seconds"])))
+        answered = start + float(timing["seconds"])
+        steps.append(_step(timing["step"], "", zero, start, answered))
     replies: list[dict[str, Any]] = []
     ended: list[bool] = []
     for reply in cast(list[dict[str, Any]], told.get("replies") or []):
         sent = state.get(str(reply.get("provider_message_id") or ""))
         marks = [] if sent is None else [_mark(name, zero, at) for name, at in sent.trail]
-        replies.append({"status": reply["status"], "body": reply["body"][:120], "marks": marks})
+        replies.append(
+            {
+                "status": reply["status"],
+                "body": reply["body"][:120],
+                "steps": _sending(reply, sent, answered=answered, zero=zero),
+                "marks": marks,
+            }
+        )
         ended.append(reply["status"] in _NEVER_SENT or (sent is not None and sent.ended))
     steps.sort(key=lambda step: (step["at_ms"], step["ms"] or 0.0))
     return {
@@ -84,6 +93,22 @@ async def journey(
         "known": bool(told),
         "done": told.get("state") == "dead" or bool(told.get("turn_id") and all(ended)),
     }
+
+
+def _sending(
+    reply: Mapping[str, Any], sent: SimMessage | None, *, answered: float | None, zero: float | None
+) -> list[dict[str, Any]]:
+    """From the answer to the reply's arrival here."""
+    since = _moment(reply.get("sending_since"))
+    if answered is None or since is None:
+        return []
+    arrived = sent.trail[0][1] if sent is not None and sent.trail else None
+    return [
+        _step(
+            "outbound", "stored with the turn, then in the outbound queue", zero, answered, since
+        ),
+        _step("handover", "the sender's request to Twilio", zero, since, arrived),
+    ]
 
 
 def _step(

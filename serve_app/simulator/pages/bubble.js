@@ -5,9 +5,12 @@ import { el, icon } from "./dom.js";
 
 const TIME = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
 
-/** Mine: what became of the webhook and, once the assistant took it up, that it was read. */
+/** Mine: one tick while the provider has it, two once the service took its webhook, blue once the assistant
+ * took it up. */
 function ticks(message, seen) {
-  if (message.webhook_status === null) return ["clock", "being sent", ""];
+  if (message.webhook_status === null) {
+    return message.settled ? ["warn", "the webhook was not answered", "bad"] : ["one", "sent", ""];
+  }
   if (message.webhook_status < 200 || message.webhook_status >= 300) {
     return ["warn", `the webhook was answered ${message.webhook_status}`, "bad"];
   }

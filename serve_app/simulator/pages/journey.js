@@ -9,6 +9,7 @@ const SHOWN = 12;
 const NAMES = {
   webhook: "webhook", queued: "in queue", record: "stored", resolve: "business",
   transcribe: "transcribed", answer: "answered", media: "file fetched",
+  outbound: "outbound queue", handover: "to Twilio",
 };
 
 export class Journeys {
@@ -67,11 +68,14 @@ export class Journeys {
   }
 
   draw(entry, found) {
-    const marks = found.replies.flatMap((reply) => reply.marks.map((mark) => ({ ...mark, mark: true })));
+    const marks = found.replies.flatMap((reply) => reply.marks);
+    const steps = [...found.steps, ...found.replies.flatMap((reply) => reply.steps)];
     const rows = [
-      ...found.steps.map((step) => ({ name: NAMES[step.name] || step.name, at: step.at_ms, ms: step.ms, kind: step.name })),
+      ...steps.map((step) => ({
+        name: NAMES[step.name] || step.name, note: step.note, at: step.at_ms, ms: step.ms, kind: step.name,
+      })),
       ...marks.map((mark) => ({ name: `reply ${mark.name}`, at: mark.at_ms ?? 0, ms: null, kind: "mark" })),
-    ];
+    ].sort((one, other) => one.at - other.at);
     const end = Math.max(1, ...rows.map((row) => row.at + (row.ms || 0)));
     const [words, bad] = stateOf(found);
     entry.item.replaceChildren(
@@ -90,7 +94,7 @@ function stepRow(row, end) {
     svg("rect", { class: "track", width: 100, height: 8, rx: 1 }),
     svg("rect", { class: "part", x: Math.min(left, 98.5), width, height: 8 }));
   const time = row.ms === null ? `at ${duration(row.at)}` : duration(row.ms);
-  return el("li", { class: row.kind }, el("span", { class: "name" }, row.name), bar, el("span", { class: "ms" }, time));
+  return el("li", { class: row.kind, title: row.note || null }, el("span", { class: "name" }, row.name), bar, el("span", { class: "ms" }, time));
 }
 
 function stateOf(found) {

@@ -46,9 +46,13 @@ function connect() {
 }
 
 async function refresh(phone) {
+  const asked = phone.sender();
   try {
     phone.messages.clear();
-    for (const message of await api.messages(phone.sender())) phone.keep(message);
+    const found = await api.messages(asked);
+    // A slow answer is no business of another number's chat.
+    if (phone.sender() !== asked) return;
+    for (const message of found) phone.keep(message);
     phone.draw({ toEnd: true });
     phone.tell("");
   } catch (error) {
@@ -102,9 +106,10 @@ async function meetBusinesses() {
 
 document.getElementById("add-phone").addEventListener("click", () => {
   const used = new Set(phones.map((phone) => phone.me));
+  const numbered = (number) => `whatsapp:+155501${String(number).padStart(5, "0")}`;
   let number = 1;
-  while (used.has(`whatsapp:+1555010000${number}`) && number < 9) number += 1;
-  const me = `whatsapp:+1555010000${number}`;
+  while (used.has(numbered(number))) number += 1;
+  const me = numbered(number);
   const phone = add({ me, name: PEOPLE[(number - 1) % PEOPLE.length], to: phones[0]?.to || "" });
   keep();
   connect();

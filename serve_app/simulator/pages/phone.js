@@ -44,7 +44,10 @@ export class Phone {
     parts.me.setAttribute("aria-label", "My number");
     parts.me.addEventListener("change", () => this.change({ me: `whatsapp:${bare(parts.me.value.trim())}` }));
     parts.to.addEventListener("change", () => this.change({ to: parts.to.value }));
-    find(".close").addEventListener("click", () => this.onClose(this));
+    find(".close").addEventListener("click", () => {
+      this.stopRecording({ keep: false });
+      this.onClose(this);
+    });
     parts.text.addEventListener("input", () => this.grow());
     parts.text.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
@@ -160,7 +163,7 @@ export class Phone {
       const facts = {
         seen: this.seen.has(message.sid), heard: this.heard.get(message.sid), pressed: this.pressed.has(message.sid),
       };
-      const key = JSON.stringify([message.sid, message.status, message.webhook_status, facts]);
+      const key = JSON.stringify([message.sid, message.status, message.webhook_status, message.settled, facts]);
       wanted.push([key, () => bubble(message, { ...facts, onPress: (from, button) => this.press(from, button) })]);
     }
     if (!wanted.length) wanted.push(["empty", () => this.empty()]);
@@ -194,14 +197,27 @@ export class Phone {
   async sendText() {
     const body = this.parts.text.value.trim();
     if (!body) return;
-    this.parts.text.value = "";
-    this.grow();
-    await this.send({ body });
+    this.write("");
+    // What wasn't sent comes back, unless something else is being written by now.
+    if (!(await this.send({ body })) && !this.parts.text.value) this.write(body);
   }
 
-  press(message, button) {
-    this.pressed.add(message.sid);
-    return this.send({ button: { title: button.text, id: button.payload }, reply_to: message.sid });
+  write(words) {
+    this.parts.text.value = words;
+    this.grow();
+  }
+
+  async press(message, button) {
+    if (this.pressed.has(message.sid)) return;
+    this.mark(message, true);
+    const sent = await this.send({ button: { title: button.text, id: button.payload }, reply_to: message.sid });
+    if (!sent) this.mark(message, false);
+  }
+
+  mark(message, pressed) {
+    if (pressed) this.pressed.add(message.sid);
+    else this.pressed.delete(message.sid);
+    this.draw({ toEnd: false });
   }
 
   async sendPlace() {
@@ -228,15 +244,21 @@ export class Phone {
     await this.send({ media: [{ content_base64, content_type, recorded: recorded || (sound && content_type !== "audio/ogg") }] });
   }
 
+  /** Whether the simulator took it; what the service made of it is told beneath the chat. */
   async send(message) {
-    if (!this.to) return this.tell("There is no business to write to: is the service running?");
+    if (!this.to) {
+      this.tell("There is no business to write to: is the service running?");
+      return false;
+    }
     this.tell("");
     const profile = this.me.startsWith("whatsapp:") ? { ProfileName: this.name, WaId: this.me.replace(/\D/g, "") } : {};
     try {
       const sent = await api.send({ from: this.sender(), to: this.to, ...profile, ...message });
       if (sent.webhook_status !== 200) this.tell(`The service answered ${sent.webhook_status ?? "nothing"} to the webhook.`);
+      return true;
     } catch (error) {
       this.tell(`Not sent: ${error.message}.`);
+      return false;
     }
   }
 
@@ -249,11 +271,10 @@ export class Phone {
     if (this.recorder.live) return this.stopRecording({ keep: true });
     this.tell("");
     try {
-      await this.recorder.start();
+      if (await this.recorder.start()) this.showRecording(true);
     } catch (error) {
-      return this.tell(`The microphone can't be used: ${error.message || error.name}.`);
+      this.tell(`The microphone can't be used: ${error.message || error.name}.`);
     }
-    this.showRecording(true);
   }
 
   async stopRecording({ keep }) {
@@ -291,6 +312,8 @@ export class Phone {
     } else if (event.key === "Escape") {
       this.toggleMenu(false);
       this.parts.attach.focus();
+    } else if (event.key === "Tab") {
+      this.toggleMenu(false);
     }
   }
 

@@ -8,36 +8,56 @@ export class Recorder {
   constructor(onTick) {
     this.onTick = onTick;
     this.recorder = null;
+    this.starting = false;
   }
 
   get live() {
     return this.recorder !== null;
   }
 
+  /** False if it records already, or is about to: a person may still be asked for the microphone. */
   async start() {
+    if (this.live || this.starting) return false;
     if (!navigator.mediaDevices || !window.MediaRecorder) {
       throw new Error("this browser can't record here: open the page at 127.0.0.1 or localhost");
     }
-    const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
-    const mimeType = TYPES.find((type) => MediaRecorder.isTypeSupported(type));
-    this.parts = [];
-    this.recorder = new MediaRecorder(stream, mimeType ? { mimeType } : {});
-    this.recorder.ondataavailable = (event) => this.parts.push(event.data);
-    this.recorder.start();
-    this.began = Date.now();
-    this.timer = setInterval(() => this.onTick(Date.now() - this.began), 200);
+    this.starting = true;
+    try {
+      const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+      try {
+        this.listenTo(stream);
+      } catch (error) {
+        stream.getTracks().forEach((track) => track.stop());
+        throw error;
+      }
+    } finally {
+      this.starting = false;
+    }
+    return true;
   }
 
-  /** The recording; null if it is to be discarded. */
+  listenTo(stream) {
+    const mimeType = TYPES.find((type) => MediaRecorder.isTypeSupported(type));
+    const recorder = new MediaRecorder(stream, mimeType ? { mimeType } : {});
+    const parts = [];
+    recorder.ondataavailable = (event) => parts.push(event.data);
+    recorder.start();
+    this.recorder = recorder;
+    this.parts = parts;
+    const began = Date.now();
+    this.timer = setInterval(() => this.onTick(Date.now() - began), 200);
+  }
+
+  /** The recording; null if it is to be discarded, and for all but the first that ask. */
   async stop({ keep }) {
-    const recorder = this.recorder;
+    const { recorder, parts } = this;
     if (!recorder) return null;
+    this.recorder = null;
     clearInterval(this.timer);
     const ended = new Promise((resolve) => { recorder.onstop = resolve; });
     recorder.stop();
     await ended;
     recorder.stream.getTracks().forEach((track) => track.stop());
-    this.recorder = null;
-    return keep ? new Blob(this.parts, { type: recorder.mimeType }) : null;
+    return keep ? new Blob(parts, { type: recorder.mimeType }) : null;
   }
 }

@@ -102,12 +102,24 @@ async def test_a_way_joins_what_both_sides_saw():
         turn_id="t",
         received_at="1970-01-01T00:16:40.002+00:00",
         timings=[{"step": "answer", "started_s": 0.3, "seconds": 0.1}],
-        replies=[{"status": "sent", "body": "hello", "provider_message_id": "SM2"}],
+        replies=[
+            {
+                "status": "sent",
+                "body": "hello",
+                "provider_message_id": "SM2",
+                "sending_since": "1970-01-01T00:16:40.450+00:00",
+            }
+        ],
     )
     found = await journey(message, state=state, service=service)  # type: ignore[arg-type]
     assert [(s["name"], s["at_ms"], s["ms"]) for s in found["steps"]] == [
         ("webhook", 0.0, 4.0),
         ("answer", 302.0, 100.0),
+    ]
+    sending = found["replies"][0]["steps"]
+    assert [(s["name"], s["at_ms"], s["ms"]) for s in sending] == [
+        ("outbound", 402.0, 48.0),
+        ("handover", 450.0, 50.0),
     ]
     marks = {mark["name"]: mark["at_ms"] for mark in found["replies"][0]["marks"]}
     assert marks == {"queued": 500.0, "sent": 600.0, "delivered": 700.0}
@@ -137,6 +149,10 @@ async def test_the_page_and_its_parts_are_served_strictly():
             assert part.status_code == 200
             assert part.headers["x-content-type-options"] == "nosniff"
         assert (await http.get("/phone/..%2Fapp.py")).status_code == 404
+        # FastAPI's pages of the description load their scripts from a CDN.
+        assert (await http.get("/simulator/openapi.json")).status_code == 200
+        for gone in ("/simulator/docs", "/docs", "/redoc"):
+            assert (await http.get(gone)).status_code == 404
         assert (await http.get("/simulator/messages/SM404/journey")).status_code == 404
         wrong = {
             "from": CONTACT,
@@ -145,3 +161,41 @@ async def test_the_page_and_its_parts_are_served_strictly():
         }
         refused = await http.post("/simulator/messages", content=json.dumps(wrong))
         assert refused.status_code == 422
+
+
+FOREIGN = [
+    {"origin": "http://evil.example"},
+    {"origin": "null"},
+    {"origin": "http://sim:9999"},
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "same-site", "origin": "http://sim"},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+async def test_another_page_in_the_same_browser_steers_nothing(headers: dict[str, str]):
+    app = create_simulator(SimulatorSettings(auth_token=SecretStr("t")))
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://sim") as http:
+        await http.put("/simulator/faults", json={"error_before": 0.5})
+        for method, path in (
+            ("POST", "/simulator/reset"),
+            ("PUT", "/simulator/faults"),
+            ("POST", "/simulator/messages"),
+            ("PUT", "/simulator/accounts/AC1"),
+        ):
+            refused = await http.request(method, path, json={}, headers=headers)
+            assert refused.status_code == 403, path
+        assert (await http.get("/simulator/faults")).json()["error_before"] == 0.5
+        assert (await http.get("/simulator/stats", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"origin": "http://sim", "sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}],
+)
+async def test_its_own_page_and_programs_may(headers: dict[str, str]):
+    app = create_simulator(SimulatorSettings(auth_token=SecretStr("t")))
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://sim") as http:
+        assert (await http.post("/simulator/reset", headers=headers)).status_code == 204
