@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from rich.live import Live as Screen
@@ -43,12 +43,14 @@ def run_load(
             rig = LoadRig(stores=stores, run=run, numbers=numbers, show=show)
             if p95_s is None:
                 return [await rig.run(plan, drain_s=drain_s)], None
-            return await _find(rig, plan, p95_s=p95_s, drain_s=drain_s)
+            return await find_highest(
+                plan, p95_s=p95_s, run_at=lambda step: rig.run(step, drain_s=drain_s)
+            )
 
     where_to = errors if as_json else console
     with Screen(console=where_to, transient=True, auto_refresh=False) as screen:
         reports, best = asyncio.run(
-            work(lambda live: screen.update(_screen(live, run), refresh=True))
+            work(lambda live: screen.update(progress_screen(live, run), refresh=True))
         )
     if as_json:
         _print_json(reports, best, find_max=p95_s is not None)
@@ -63,21 +65,23 @@ def run_load(
     return best is not None
 
 
-async def _find(
-    rig: LoadRig, plan: TrafficPlan, *, p95_s: float, drain_s: float
+async def find_highest(
+    plan: TrafficPlan, *, p95_s: float, run_at: Callable[[TrafficPlan], Awaitable[LoadReport]]
 ) -> tuple[list[LoadReport], float | None]:
+    """Every run's report, and the highest rate at which `p95_s` held; None if none did."""
     search = Search(start=plan.rate)
     reports: list[LoadReport] = []
     while (rate := search.next_rate) is not None:
         # A seed of its own: the same people again would still be waiting for their last replies.
         step = replace(plan, rate=rate, seed=plan.seed + len(reports))
-        report = await rig.run(step, drain_s=drain_s)
+        report = await run_at(step)
         reports.append(report)
         search.note(rate, held=report.holds(p95_s))
     return reports, search.best
 
 
-def _screen(live: Live, run: RunState) -> Table:
+def progress_screen(live: Live, run: RunState) -> Table:
+    """How a run goes on, a few times a second."""
     ledger = live.ledger
     elapsed = max(live.elapsed_s, 0.001)
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))

@@ -35,6 +35,17 @@ def test_a_run_is_answered_and_agrees_with_rays_metrics(product: Product) -> Non
     assert min(report["replicas"][-1]["running"].values()) >= 1
 
 
+def test_no_rate_that_holds_is_said_and_told_by_the_exit_status(product: Product) -> None:
+    done = product.recado(
+        *("load", "--find-max", "--rate", "0.2", "--seconds", "1", "--p95", "0.01", "--json"),
+        *("--owners", "1", "--drain", "20", "--config", str(product.config)),
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert found["highest_rate"] is None
+    assert [step["rate"] for step in found["steps"]] == [0.2]
+
+
 def test_without_a_product_it_says_what_to_do(product: Product) -> None:
     empty = str(product.data_dir.parent / "nothing-here")
     done = product.recado("load", "--data-dir", empty)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
+import psutil
 import pytest
 
 from tests.e2e.product import Product
@@ -19,6 +22,52 @@ def test_status_says_that_it_is_well(product: Product) -> None:
     assert {queue["queue"] for queue in found["queues"]} == {"inbound", "outbound", "status"}
     assert done.returncode == (0 if found["healthy"] else 1)
     assert "replicas" in product.recado("status").stdout
+
+
+def test_status_of_an_ill_product_says_what_is_wrong_and_what_to_do(product: Product) -> None:
+    services = json.loads((product.data_dir / "services.json").read_text())
+    valkey = psutil.Process(services["processes"]["valkey"]["pid"])
+    valkey.suspend()
+    try:
+        done = product.recado("status", "--json")
+        shown = product.recado("status")
+    finally:
+        valkey.resume()
+    product.await_ready()
+    assert (done.returncode, shown.returncode) == (1, 1), done.stdout + shown.stdout
+    found = json.loads(done.stdout)
+    assert found["running"]
+    assert not found["healthy"]
+    assert found["parts"]["postgres"] == "ok"
+    wrong = {problem["what"].split(":")[0]: problem for problem in found["problems"]}
+    assert wrong["redis"]["serious"]
+    assert "outages.md" in wrong["redis"]["action"]
+    assert "not healthy" in shown.stdout
+    assert "docs/operations/outages.md" in shown.stdout
+
+
+def test_status_of_a_service_that_up_did_not_start_here(product: Product) -> None:
+    """As on a cluster: an address, and the stores of the environment."""
+    services = json.loads((product.data_dir / "services.json").read_text())
+    here = {
+        "RECADO_DATA_DIR": str(product.data_dir.parent / "elsewhere"),
+        "RECADO_REDIS_URL": services["redis_url"],
+        "RECADO_DATABASE_URL": services["database_url"],
+        "RECADO_SECRET_KEY": "not-needed-to-look",
+        "RECADO_PUBLIC_URL": product.url,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "serve_app.cli", "status", "--json"],
+        env={**product.environment, **here},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["ready"], found["url"]) == (0, True, product.url), done.stdout
+    assert {queue["queue"] for queue in found["queues"]} == {"inbound", "outbound", "status"}
+    assert found["parts"]["worker"] == "ok"
 
 
 def test_doctor_finds_the_demo_account_well(product: Product) -> None:
