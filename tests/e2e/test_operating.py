@@ -8,6 +8,7 @@ import sys
 
 import psutil
 import pytest
+from cryptography.fernet import Fernet
 
 from tests.e2e.product import Product
 
@@ -53,7 +54,7 @@ def test_status_of_a_service_that_up_did_not_start_here(product: Product) -> Non
         "RECADO_DATA_DIR": str(product.data_dir.parent / "elsewhere"),
         "RECADO_REDIS_URL": services["redis_url"],
         "RECADO_DATABASE_URL": services["database_url"],
-        "RECADO_SECRET_KEY": "not-needed-to-look",
+        "RECADO_SECRET_KEY": Fernet.generate_key().decode(),
         "RECADO_PUBLIC_URL": product.url,
     }
     done = subprocess.run(

@@ -1,0 +1,180 @@
+"""What open console pages cost the whole service: CPU time of all its processes, stores and proxy too."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections import defaultdict
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+import httpx
+import psutil
+import pytest
+
+from serve_app.tasks import end_tasks
+from tests.e2e.product import Product, await_replies, write
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+
+LIMIT = 0.02
+"""Of a core, for one page that is open."""
+SECONDS = 4.0
+"""Of one measurement. CPU time hardly depends on what else the machine does, and many pages at once lift
+the signal over what the service does by itself."""
+SETTLE_S = 1.0
+FEW, MANY = 5, 20
+PHONE = "whatsapp:+15558000021"
+
+
+@dataclass(frozen=True)
+class Live:
+    """What a page asks for by itself, and how often."""
+
+    path: str
+    every_s: float
+
+
+@dataclass
+class Cost:
+    """Seconds of CPU a second: shares of a core."""
+
+    of_all: float
+    by_process: dict[str, float] = field(default_factory=dict[str, float])
+
+
+def test_a_page_that_updates_itself_takes_less_than_two_percent_of_a_core(product: Product) -> None:
+    with product.simulator as client:
+        write(client, PHONE, "what time do you open on saturday")
+        await_replies(client, PHONE)
+    token = product.recado("console", "token").stdout.strip()
+    asyncio.run(_measure(product, token))
+
+
+async def _measure(product: Product, token: str) -> None:
+    async with httpx.AsyncClient(base_url=product.url, trust_env=False, timeout=20) as http:
+        origin = {"Origin": product.url}
+        answer = await http.post("/console/sign-in", data={"secret": token}, headers=origin)
+        assert answer.status_code == 303, answer.text
+        listed = await http.get("/console/conversations?q=%2B15558000021")
+        conversation = re.search(r'"(/console/conversations/[^"?]+)"', listed.text)
+        assert conversation is not None
+        now = await _live(http, "/console/now?window=live")
+        day = await _live(http, "/console/now?window=day")
+        thread = await _live(http, conversation[1])
+        # Twice each, so that what the service happens to do beside it weighs less.
+        idle, few, many = await _mean_of(2, product, http, ((now, 0), (now, FEW), (now, MANY)))
+        thread_cost, day_cost = await _mean_of(1, product, http, ((thread, MANY), (day, MANY)))
+    each = (many.of_all - few.of_all) / (MANY - FEW)
+    first = max(0.0, few.of_all - idle.of_all - FEW * each)
+    shown = {
+        "nothing open": f"{idle.of_all:.2%}",
+        "the first live page": f"{first + each:.2%}",
+        "each further one": f"{each:.2%}",
+        "a conversation": f"{(thread_cost.of_all - idle.of_all) / MANY:.2%}",
+        "the last day": f"{(day_cost.of_all - idle.of_all) / MANY:.2%}",
+        f"{MANY} live pages by process": _growth(many, idle),
+        f"{MANY} conversations by process": _growth(thread_cost, idle),
+    }
+    print(*(f"{name}: {value}" for name, value in shown.items()), sep="\n")
+    assert first + each < LIMIT, shown
+    assert (thread_cost.of_all - idle.of_all) / MANY < LIMIT, shown
+    assert (day_cost.of_all - idle.of_all) / MANY < LIMIT, shown
+
+
+async def _live(http: httpx.AsyncClient, page: str) -> Live:
+    """As the page's own markup says."""
+    text = (await http.get(page)).raise_for_status().text
+    found = re.search(r'hx-get="([^"]+)" hx-trigger="every ([\d.]+)s"', text)
+    assert found is not None, page
+    return Live(found[1].replace("&amp;", "&"), float(found[2]))
+
+
+async def _mean_of(
+    times: int, product: Product, http: httpx.AsyncClient, wanted: tuple[tuple[Live, int], ...]
+) -> list[Cost]:
+    costs: list[list[Cost]] = [[] for _ in wanted]
+    for _ in range(times):
+        for kept, (live, pages) in zip(costs, wanted, strict=True):
+            kept.append(await _cost(product, http, live, pages))
+    return [
+        Cost(
+            sum(cost.of_all for cost in kept) / times,
+            _mean([cost.by_process for cost in kept]),
+        )
+        for kept in costs
+    ]
+
+
+async def _cost(product: Product, http: httpx.AsyncClient, live: Live, pages: int) -> Cost:
+    """With so many pages open, each asking at its own moment."""
+    async with AsyncExitStack() as stack:
+        tasks = [
+            asyncio.create_task(_open_page(http, live, phase_s=live.every_s * n / pages))
+            for n in range(pages)
+        ]
+        stack.push_async_callback(end_tasks, tasks)
+        await asyncio.sleep(SETTLE_S)
+        before, began = await asyncio.to_thread(_spent, product), asyncio.get_running_loop().time()
+        await asyncio.sleep(SECONDS)
+        after, ended = await asyncio.to_thread(_spent, product), asyncio.get_running_loop().time()
+        failed = [task for task in tasks if task.done()]
+        assert not failed, failed[0].exception()
+    by_process: dict[str, float] = defaultdict(float)
+    for process, spent_s in after.items():
+        by_process[process[0]] += (spent_s - before.get(process, 0.0)) / (ended - began)
+    return Cost(sum(by_process.values()), by_process)
+
+
+async def _open_page(http: httpx.AsyncClient, live: Live, *, phase_s: float) -> None:
+    await asyncio.sleep(phase_s)
+    while True:
+        (await http.get(live.path)).raise_for_status()
+        await asyncio.sleep(live.every_s)
+
+
+def _spent(product: Product) -> dict[tuple[str, int, float], float]:
+    """CPU seconds by name, id and start of each process of the installation. Postgres' own processes hide
+    their environment behind their titles: they are found as children."""
+    found: dict[tuple[str, int, float], float] = {}
+    roots = [process for process in product.processes() if process.pid != os.getpid()]
+    for root in roots:
+        try:
+            for process in (root, *root.children(recursive=True)):
+                times = process.cpu_times()
+                key = (_name(process), process.pid, process.create_time())
+                found[key] = times.user + times.system
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def _name(process: psutil.Process) -> str:
+    """Without what tells two of a kind apart."""
+    command = " ".join(process.cmdline()) or process.name()
+    if command.startswith("postgres") or "/postgres" in command.split(" ", maxsplit=1)[0]:
+        return "postgres"
+    if command.startswith("ray::"):
+        return command.split(" ", maxsplit=1)[0]
+    words = [word.rsplit("/", maxsplit=1)[-1] for word in command.split()[:3]]
+    return " ".join(words)
+
+
+def _mean(counts: list[dict[str, float]]) -> dict[str, float]:
+    together: dict[str, float] = defaultdict(float)
+    for each in counts:
+        for name, value in each.items():
+            together[name] += value / len(counts)
+    return together
+
+
+def _growth(cost: Cost, idle: Cost) -> str:
+    grown = {
+        name: value - idle.by_process.get(name, 0.0) for name, value in cost.by_process.items()
+    }
+    return ", ".join(
+        f"{name} {value:.2%}"
+        for name, value in sorted(grown.items(), key=lambda item: -item[1])
+        if abs(value) >= 0.002
+    )
