@@ -14,7 +14,7 @@ import random
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -384,7 +384,7 @@ def _open_branches(product: Product, folder: Path) -> None:
     product.extra["BRANCH_TOKEN"] = secrets.simulator_auth_token.get_secret_value()
     demo = yaml.safe_load((PROJECT_ROOT / "demo" / "cafe.yaml").read_text())
     for owner_id, (name, number, address) in BRANCHES.items():
-        owner = {
+        owner: dict[str, Any] = {
             **demo,
             "id": owner_id,
             "name": name,
@@ -405,7 +405,7 @@ def _open_branches(product: Product, folder: Path) -> None:
 
 
 @contextmanager
-def _product(folder: Path) -> Iterator[Product]:
+def _product(folder: Path) -> Generator[Product]:
     config = folder / "config.yaml"
     run = folder / "data" / "run.json"
     if run.exists():
