@@ -56,7 +56,10 @@ async def journey(
     told = await service.progress(message) or {}
     zero = message.posted_at
     steps = [_step("webhook", "acknowledged", zero, message.posted_at, message.acknowledged_at)]
-    steps += [_step("media", "voice note fetched", zero, at, at) for at in message.fetched_at]
+    steps += [
+        _step("media", "asked for here, by the service", zero, at, None)
+        for at in message.fetched_at
+    ]
     accepted = _moment(told.get("received_at"))
     answered = accepted
     for timing in cast(list[dict[str, Any]], told.get("timings") or []):
