@@ -43,7 +43,7 @@ from tests.fixtures.browser import chromium
 IMAGES = PROJECT_ROOT / "docs" / "images"
 WARM_UP_S = 240.0
 """How long people write before anything is looked at: Now shows five minutes."""
-PACE_S = (0.6, 2.4)
+PACE_S = (0.8, 3.0)
 """Between two people who write."""
 PATIENCE_MS = 60_000.0
 BRANCHES = {
@@ -258,7 +258,7 @@ def console_conversation(studio: Studio) -> None:
         await_replies(client, person, 1)
         ask(client, 0, BOOKING)
         await_replies(client, person, 2)
-    page = studio.console(f"conversations?q={PEOPLE[0].split()[0]}")
+    page = studio.console(f"conversations?q={PEOPLE[0].split()[0]}", {"width": 1280, "height": 800})
     page.get_by_role("link", name=PEOPLE[0]).first.click()
     expect(page.locator(".said.us > footer .state").last).to_have_text("read", timeout=PATIENCE_MS)
     page.get_by_text("How it was made").last.click()
@@ -269,7 +269,7 @@ def console_conversation(studio: Studio) -> None:
 
 
 def console_owners(studio: Studio) -> None:
-    studio.keep(studio.console("owners", {"width": 1280, "height": 400}), "console-owners")
+    studio.keep(studio.console("owners", {"width": 1280, "height": 460}), "console-owners")
 
 
 def console_assistant(studio: Studio) -> None:
@@ -319,6 +319,7 @@ def console_dead_letter(studio: Studio) -> None:
 def console_replies(studio: Studio) -> None:
     """One that the provider refused, and one that may have been sent."""
     studio.people.stop()
+    _until(studio.product, "nothing waits", _is_quiet)
     faults = (
         ({"reject": 1.0, "reject_code": 63024}, 5, "How much is a scone?", "failed"),
         (
@@ -332,7 +333,7 @@ def console_replies(studio: Studio) -> None:
         for fault, person, body, state in faults:
             client.put("/simulator/faults", json=fault).raise_for_status()
             ask(client, person, body)
-            _until_status(studio.product, state)
+            _until(studio.product, f"a reply is {state}", _has_reply(state))
         client.put("/simulator/faults", json={}).raise_for_status()
     page = studio.console("replies", {"width": 1280, "height": 620})
     studio.keep(page, "console-replies")
@@ -352,6 +353,7 @@ def console_activity(studio: Studio) -> None:
     page.locator("tbody a").first.click()
     page.get_by_role("button", name="Replay").click()
     expect(page.get_by_text("Replayed 1")).to_be_visible()
+    page.set_viewport_size({"width": 1280, "height": 420})
     page.goto(f"{studio.product.url}/console/activity")
     studio.keep(page, "console-activity")
 
@@ -392,13 +394,20 @@ def _reload_until(page: Page, rows: Locator, count: int) -> None:
         page.reload()
 
 
-def _until_status(product: Product, state: str) -> None:
+def _until(product: Product, what: str, holds: Callable[[dict[str, Any]], bool]) -> None:
+    """`holds` is asked with what `recado status` tells."""
     deadline = time.monotonic() + PATIENCE_MS / 1000
-    while True:
-        found = json.loads(product.recado("status", "--json").stdout)["replies"]
-        if found.get(state):
-            return
-        assert time.monotonic() < deadline, f"no reply is {state}: {found}"
+    while not holds(json.loads(product.recado("status", "--json").stdout)):
+        assert time.monotonic() < deadline, f"it never came to this: {what}"
+
+
+def _is_quiet(status: dict[str, Any]) -> bool:
+    queues = status["queues"]
+    return not any(queue["waiting"] + queue["in_flight"] + queue["delayed"] for queue in queues)
+
+
+def _has_reply(state: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda status: bool(status["replies"].get(state))
 
 
 def _open_branches(product: Product, folder: Path) -> None:
