@@ -258,7 +258,7 @@ def console_conversation(studio: Studio) -> None:
         await_replies(client, person, 1)
         ask(client, 0, BOOKING)
         await_replies(client, person, 2)
-    page = studio.console(f"conversations?q={PEOPLE[0].split()[0]}", {"width": 1280, "height": 800})
+    page = studio.console(f"conversations?q={PEOPLE[0].split()[0]}", {"width": 1280, "height": 860})
     page.get_by_role("link", name=PEOPLE[0]).first.click()
     expect(page.locator(".said.us > footer .state").last).to_have_text("read", timeout=PATIENCE_MS)
     page.get_by_text("How it was made").last.click()
