@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from serve_app.engines.audio import SAMPLE_RATE, decode_audio
+from serve_app.engines.speech_detection import find_speech, speech_chances
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 CUT_STEP = SAMPLE_RATE // 50
 """Resolution of the search for a quiet place to cut, 20 ms."""
+SHORT_SILENCE = SAMPLE_RATE * 160 // 1000
+"""Samples of silence between two passages of a recording that has to be cut anyway."""
 
 
 class MelFeatures(Protocol):
@@ -47,7 +50,8 @@ class _Piece:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """`features` is (mel bands, frames) of 10 ms, of which the first `content_frames` are sound.
+    """`features` is (mel bands, frames) of 10 ms, of which the first `content_frames` are sound; `padding` is
+    what frames behind them would hold.
 
     `origins` tells where in the recording the window's pieces come from: seconds in the window and in
     the recording at which each begins.
@@ -55,6 +59,7 @@ class Window:
 
     features: NDArray[np.float32]
     content_frames: int
+    padding: float = 0.0
     origins: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
 
     def recorded_at(self, seconds: float) -> float:
@@ -102,28 +107,31 @@ class ClipPreparer:
             at += piece.samples.shape[0]
         features = self._features(samples)
         # An extractor may pad the end by a frame, which is no content.
-        return Window(features, max(1, samples.shape[0] * 100 // SAMPLE_RATE), tuple(origins))
+        return Window(
+            features=features,
+            content_frames=max(1, samples.shape[0] * 100 // SAMPLE_RATE),
+            padding=self._features.padding(features),
+            origins=tuple(origins),
+        )
 
     def _speech(self, audio: NDArray[np.float32]) -> list[list[_Piece]]:
-        from faster_whisper.vad import VadOptions, get_speech_timestamps
+        chances = speech_chances(audio)
 
-        def found(options: VadOptions) -> list[_Piece]:
+        def found(**limits: int) -> list[_Piece]:
             return [
-                _Piece(part["start"], audio[part["start"] : part["end"]])
-                for part in get_speech_timestamps(audio, options)
+                _Piece(start, audio[start:end])
+                for start, end in find_speech(chances, samples=audio.shape[0], **limits)
             ]
 
-        pieces = found(VadOptions())
+        pieces = found()
         if not pieces:
             return []
         if sum(piece.samples.shape[0] for piece in pieces) <= self._window_samples:
             return [pieces]
         # Shorter silences count now: each is a place to cut without harm.
-        shorter = VadOptions(
-            min_silence_duration_ms=160,
-            max_speech_duration_s=self._window_samples / SAMPLE_RATE,
+        return self._packed(
+            found(min_silence=SHORT_SILENCE, max_speech=self._window_samples) or pieces
         )
-        return self._packed(found(shorter) or pieces)
 
     def _packed(self, pieces: Sequence[_Piece]) -> list[list[_Piece]]:
         """Neighbouring passages share a window as long as they fit."""

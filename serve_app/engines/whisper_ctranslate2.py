@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from serve_app.engines.whisper_rows import (
     BEST_OF,
@@ -22,11 +22,8 @@ from serve_app.engines.whisper_rows import (
     best_try,
     compression_ratio,
     context_tokens,
+    stacked,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 BEAM_SIZE = 5
 
@@ -68,13 +65,11 @@ class CTranslate2Decoder:
 
     def batch_key(self, row: SpeechRow) -> Hashable:
         """CTranslate2 wants the transcripts of a batch to start at one position."""
-        return row.features.shape[-1], len(row.context)
+        return row.frames, len(row.context)
 
     def decode(self, rows: Sequence[SpeechRow]) -> list[Heard]:
         """With beam search."""
-        import numpy as np
-
-        encoded = self._encode(np.stack([row.features for row in rows]))
+        encoded = self._model.encode(stacked(rows))
         languages = self._languages(rows, encoded)
         prompts = [self._prompt(row, code) for row, (code, _) in zip(rows, languages, strict=True)]
         results = self._generate(encoded, prompts, beam_size=BEAM_SIZE, patience=1)
@@ -128,15 +123,11 @@ class CTranslate2Decoder:
             for word in found
         ]
 
-    def _encode(self, features: NDArray[np.float32]) -> Any:
-        return self._model.encode(features)
-
     def _encoded_again(self, row: SpeechRow, heard: Heard) -> Any:
         import ctranslate2
-        import numpy as np
 
         if heard.encoded is None:
-            return self._encode(row.features[np.newaxis])
+            return self._model.encode(stacked([row]))
         return ctranslate2.StorageView.from_array(heard.encoded)
 
     def _languages(self, rows: Sequence[SpeechRow], encoded: Any) -> list[tuple[str, float | None]]:

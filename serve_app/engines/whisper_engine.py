@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 
@@ -186,16 +185,18 @@ class BatchedWhisper:
         )
 
     async def _passages(self, clip: Clip, wishes: _Wishes) -> list[_Passage]:
-        """The first window decides on the language of a clip that doesn't name one."""
-        if not clip.windows:
-            return []
-        first = await self._hear(clip.windows[0], wishes, wishes.language)
+        """Where no language is named, the others wait for the first window, which decides on it."""
+        heard: list[_Passage] = []
+        language = wishes.language
+        if clip.windows and language is None:
+            heard.append(await self._hear(clip.windows[0], wishes, None))
+            language = heard[0].language
         others = [
-            asyncio.create_task(self._hear(window, wishes, first.language, behind=behind))
-            for behind, window in enumerate(clip.windows[1:])
+            asyncio.create_task(self._hear(window, wishes, language, behind=behind))
+            for behind, window in enumerate(clip.windows[len(heard) :])
         ]
         try:
-            return [first, *await asyncio.gather(*others)]
+            return [*heard, *await asyncio.gather(*others)]
         finally:
             for other in others:
                 other.cancel()
@@ -210,7 +211,9 @@ class BatchedWhisper:
         while position < window.content_frames:
             frames = min(self._window_frames, window.content_frames - position)
             row = SpeechRow(
-                features=self._padded(window.features[:, position : position + frames]),
+                features=window.features[:, position : position + frames],
+                frames=self._bucket(frames),
+                padding=window.padding,
                 language=passage.language,
                 context=wishes.context,
                 translate=wishes.translate,
@@ -257,15 +260,8 @@ class BatchedWhisper:
 
         return await self._inference.run(timed)
 
-    def _padded(self, features: Any) -> Any:
-        import numpy as np
-
-        bucket = next(bucket for bucket in self._buckets if bucket >= features.shape[-1])
-        return np.pad(
-            features,
-            ((0, 0), (0, bucket - features.shape[-1])),
-            constant_values=self._started().features.padding(features),
-        )
+    def _bucket(self, frames: int) -> int:
+        return next(bucket for bucket in self._buckets if bucket >= frames)
 
     async def _run_batch(self, rows: Sequence[SpeechRow]) -> list[Heard]:
         return await self._inference.run(self._started().decoder.decode, rows)
@@ -283,7 +279,8 @@ class BatchedWhisper:
         for bucket in self._buckets:
             silence = np.zeros((whisper.mel_bands, bucket), dtype=np.float32)
             for size in self._warm_up_sizes:
-                whisper.decoder.decode([SpeechRow(features=silence, language=language)] * size)
+                row = SpeechRow(features=silence, frames=bucket, language=language)
+                whisper.decoder.decode([row] * size)
 
 
 @dataclass(slots=True)

@@ -33,10 +33,14 @@ FRAMES_PER_TIMESTAMP = 2
 
 @dataclass(frozen=True, slots=True)
 class SpeechRow:
-    """`features` is (mel bands, frames), padded to its bucket; `language` None detects it."""
+    """`features` is (mel bands, frames), which `stacked` pads to `frames`, its bucket; `language` None
+    detects it."""
 
     features: NDArray[np.float32]
+    frames: int
     language: str | None
+    padding: float = 0.0
+    """What the frames behind the features hold."""
     context: tuple[int, ...] = ()
     """Tokens before the transcript's start, from `WhisperDecoder.context`."""
     translate: bool = False
@@ -118,6 +122,19 @@ class WhisperDecoder(Protocol):
     ) -> list[TimedWord]:
         """When each word of `tokens`, a part of `heard`, was said, by the decoder's cross attention."""
         ...
+
+
+def stacked(rows: Sequence[SpeechRow]) -> NDArray[np.float32]:
+    """(rows, mel bands, frames) of rows that share a bucket."""
+    import numpy as np
+
+    bands = rows[0].features.shape[0]
+    batch = np.empty((len(rows), bands, rows[0].frames), dtype=np.float32)
+    for place, row in zip(batch, rows, strict=True):
+        content = row.features.shape[-1]
+        place[:, :content] = row.features
+        place[:, content:] = row.padding
+    return batch
 
 
 def compression_ratio(text: str) -> float:

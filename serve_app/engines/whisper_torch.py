@@ -6,7 +6,6 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from serve_app.engines.whisper_rows import (
     best_try,
     compression_ratio,
     context_tokens,
+    stacked,
 )
 from serve_app.engines.whisper_sampling import Vocabulary
 from serve_app.engines.whisper_writing import Writer, Written
@@ -60,7 +60,7 @@ class TorchDecoder:
         )
 
     def batch_key(self, row: SpeechRow) -> Hashable:
-        return row.features.shape[-1]
+        return row.frames
 
     @torch.inference_mode()
     def decode(self, rows: Sequence[SpeechRow]) -> list[Heard]:
@@ -120,7 +120,7 @@ class TorchDecoder:
         )
 
     def _encode(self, rows: Sequence[SpeechRow]) -> Tensor:
-        return self.network.encode(torch.from_numpy(np.stack([row.features for row in rows])))
+        return self.network.encode(torch.from_numpy(stacked(rows)))
 
     def _encoded_again(self, row: SpeechRow, heard: Heard) -> Tensor:
         return self._encode([row]) if heard.encoded is None else heard.encoded

@@ -4,13 +4,14 @@ The demo model knows English only; its real results are tested against faster-wh
 tests/integration/engines.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from serve_app.engines.whisper_ctranslate2 import CTranslate2Decoder
 from serve_app.engines.whisper_rows import RETRY_TEMPERATURES, SpeechRow
@@ -75,18 +76,26 @@ class Model:
     def __init__(self, whisper: Whisper) -> None:
         self.model = whisper
         self.hf_tokenizer = Tokenizer(WordLevel(ID, unk_token="[unk]"))
+        self.hf_tokenizer.pre_tokenizer = WhitespaceSplit()
+
+        self.aligned: list[tuple] = []
 
     def encode(self, features: np.ndarray) -> np.ndarray:
         self.model.encoded += 1
         return features
 
+    def find_alignment(self, tokenizer, tokens, encoded, frames):
+        self.aligned.append((tokenizer, tokens, frames))
+        return [[{"word": " hola", "start": 0.1, "end": 0.4, "probability": np.float32(0.75)}]]
 
-def row(language: str | None = None) -> SpeechRow:
-    return SpeechRow(features=np.zeros((80, 10), dtype=np.float32), language=language)
+
+def row(language: str | None = None, *, frames: int = 10, **options) -> SpeechRow:
+    features = np.zeros((80, 10), dtype=np.float32)
+    return SpeechRow(features=features, frames=frames, language=language, **options)
 
 
-def prompt(code: str) -> list[int]:
-    return [ID["<|startoftranscript|>"], ID[f"<|{code}|>"], ID["<|transcribe|>"]]
+def prompt(code: str, *, task: str = "transcribe") -> list[int]:
+    return [ID["<|startoftranscript|>"], ID[f"<|{code}|>"], ID[f"<|{task}|>"]]
 
 
 def test_rows_of_several_languages_share_one_encode_and_one_generate():
@@ -98,6 +107,52 @@ def test_rows_of_several_languages_share_one_encode_and_one_generate():
     assert (whisper.encoded, whisper.detected) == (1, 1)
     assert [h.language for h in heard] == ["en", "es", "es"]
     assert [h.language_probability for h in heard] == [0.9, 0.9, None]
+
+
+def test_prompts_carry_context_task_and_language():
+    whisper = Whisper([[Result("hello"), Result("hello")]])
+    decoder = CTranslate2Decoder(model=Model(whisper))
+    context = decoder.context("hola hello", ["hello"])
+    # "Previous text": hot words first, then the prompt.
+    assert context == (ID["<|startofprev|>"], ID["hello"], ID["hola"], ID["hello"])
+    decoder.decode(
+        [row("es", context=context, translate=True), row("en", context=context, translate=False)]
+    )
+    [(prompts, _)] = whisper.calls
+    assert prompts == [[*context, *prompt("es", task="translate")], [*context, *prompt("en")]]
+
+
+def test_a_retry_keeps_context_and_task():
+    whisper = Whisper([[Result("hello", -4.0)], [Result("hello")]])
+    decoder = CTranslate2Decoder(model=Model(whisper))
+    asked = row("es", context=(ID["<|startofprev|>"], ID["hola"]), translate=True)
+    [first] = decoder.decode([asked])
+    decoder.retry(asked, first)
+    (first_prompts, _), (again, _) = whisper.calls
+    assert first_prompts == again == [[*asked.context, *prompt("es", task="translate")]]
+
+
+def test_rows_of_other_windows_or_contexts_stay_apart():
+    decoder = CTranslate2Decoder(model=Model(Whisper([])))
+    key = decoder.batch_key
+    assert key(row("en")) == key(row("es", translate=True))
+    assert key(row("en")) != key(row("en", context=(1, 2)))
+    assert key(row("en")) != key(row("en", frames=20))
+
+
+def test_words_are_timed_on_the_kept_encoding_by_the_rows_own_task():
+    whisper = Whisper([[Result("hola", -4.0)]])
+    model = Model(whisper)
+    decoder = CTranslate2Decoder(model=model)
+    asked = row("es", translate=True)
+    [heard] = decoder.decode([asked])
+    heard = replace(heard, encoded=None)
+    [word] = decoder.words(asked, heard, tokens=[ID["hola"], ID["<|0.00|>"]], content_frames=8)
+    assert (word.text, word.start, word.end, word.probability) == (" hola", 0.1, 0.4, 0.75)
+    [(tokenizer, spoken, frames)] = model.aligned
+    assert (tokenizer.language_code, tokenizer.task) == ("es", ID["<|translate|>"])
+    # Time stamps aren't spoken.
+    assert (spoken, frames) == ([[ID["hola"]]], 8)
 
 
 def test_nothing_is_detected_where_every_row_names_its_language():

@@ -18,7 +18,7 @@ def sound(seed: int, frames: int = FRAMES) -> np.ndarray:
 
 
 def row(seed: int, language: str | None = None, **options) -> SpeechRow:
-    return SpeechRow(features=sound(seed), language=language, **options)
+    return SpeechRow(features=sound(seed), frames=FRAMES, language=language, **options)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The demo speech model on torch: what faster-whisper hears, batched, alone, in windows; words with times."""
+"""The demo speech model on either library: the same words, silence, fairness to short notes, timed words."""
 
 import asyncio
 import json
