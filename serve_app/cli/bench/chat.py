@@ -1,4 +1,5 @@
-"""Several conversations at once: our engine against `generate` for one after the other."""
+"""Several conversations at once: our engine against `generate` for one after the other, and against
+transformers' own continuous batching."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from models.errors import RecadoError
 from models.inference import ChatMessage, ChatRequest
 from serve_app.cli.bench.clips import NOTES
 from serve_app.cli.bench.machine import describe_machine
@@ -20,7 +22,9 @@ from serve_app.engines.registry import create_chat_engine, resolve_model
 from serve_app.ports import ChatEngine
 from serve_app.settings import ChatSettings
 
-TARGETS = {"sequential generate": 2.5}
+SEQUENTIAL, CONTINUOUS = "sequential generate", "continuous batching"
+PEERS = (SEQUENTIAL, CONTINUOUS)
+TARGETS = {SEQUENTIAL: 2.5}
 SYSTEM = (
     "You answer for Café Aurora, a café in Lisbon. It opens at 08:00 and closes at 18:00, on Saturday from "
     "09:00 to 16:30. Be brief and friendly."
@@ -86,38 +90,63 @@ Side = Sequential | Ours
 
 
 def run(
-    *, conversations: int, rounds: int, model: str, max_tokens: int, plot: Path | None
+    *,
+    conversations: int,
+    rounds: int,
+    model: str,
+    max_tokens: int,
+    against: tuple[str, ...],
+    plot: Path | None,
 ) -> dict[str, object]:
-    """Tokens per second over `conversations` at the same time, and whether both wrote the same."""
-    return asyncio.run(_run(conversations, rounds, model, max_tokens, plot))
+    """Tokens per second over `conversations` at the same time, and whether all wrote the same."""
+    unknown = set(against) - set(PEERS)
+    if unknown:
+        raise RecadoError(f"unknown peer {', '.join(unknown)}: there are {', '.join(PEERS)}")
+    peers = against or (SEQUENTIAL,)
+    return asyncio.run(_run(conversations, rounds, model, max_tokens, peers, plot))
 
 
 async def _run(
-    conversations: int, rounds: int, model: str, max_tokens: int, plot: Path | None
+    conversations: int,
+    rounds: int,
+    model: str,
+    max_tokens: int,
+    against: tuple[str, ...],
+    plot: Path | None,
 ) -> dict[str, object]:
     import torch
 
     settings = ChatSettings(model=model, timeout_s=600)
     engine = create_chat_engine(settings, device="cpu")
-    await engine.start()
-    source = str(resolve_model(model, kind="chat"))
-    # The demo model is too small to gain from a second thread; see TransformersChatEngine.
-    threads = 1 if model == "demo" else torch.get_num_threads()
-    sides: dict[str, Side] = {
-        "recado": Ours(engine),
-        "sequential generate": Sequential(source, threads=threads),
-    }
+    engines = [engine]
+    sides: dict[str, Side] = {"recado": Ours(engine)}
+    if SEQUENTIAL in against:
+        # The demo model is too small to gain from a second thread; see TransformersChatEngine.
+        threads = 1 if model == "demo" else torch.get_num_threads()
+        source = str(resolve_model(model, kind="chat"))
+        sides[SEQUENTIAL] = Sequential(source, threads=threads)
+    if CONTINUOUS in against:
+        engines.append(
+            create_chat_engine(settings.model_copy(update={"batching": "continuous"}), device="cpu")
+        )
+        sides[CONTINUOUS] = Ours(engines[1])
     requests = _requests(conversations, max_tokens)
     rates: dict[str, list[float]] = {side: [] for side in sides}
+    by_cpu: dict[str, list[float]] = {side: [] for side in sides}
     texts: dict[str, list[str]] = {}
     try:
+        for each in engines:
+            await each.start()
         for side in sides.values():
             await _measure(side, requests[:2], 2)
         before = engine.stats()
         for _ in range(rounds):
             for name, side in sides.items():
+                cpu = time.process_time()
                 seconds, _, written = await _measure(side, requests, conversations)
-                rates[name].append(sum(count for _, count in written) / seconds)
+                tokens = sum(count for _, count in written)
+                by_cpu[name].append(tokens / (time.process_time() - cpu))
+                rates[name].append(tokens / seconds)
                 texts[name] = [text for text, _ in written]
         after = engine.stats()
         rows_a_batch = (after.rows - before.rows) / max(1, after.batches - before.batches)
@@ -127,24 +156,29 @@ async def _run(
             panels = load_panels(points, what="replies")
             write_svg(plot, panels, note=", ".join(f"{k} {v}" for k, v in machine.items()))
     finally:
-        await engine.stop()
+        for each in engines:
+            await each.stop()
         for side in sides.values():
             if isinstance(side, Sequential):
                 side.close()
-    same = sum(a == b for a, b in zip(*texts.values(), strict=True))
+    same = sum(len(set(each)) == 1 for each in zip(*texts.values(), strict=True))
     return {
         "machine": machine,
         "model": model,
         "conversations": conversations,
         "rounds": rounds,
         "tokens_per_s": rates,
+        "tokens_per_cpu_second": by_cpu,
         "rows_a_batch": round(rows_a_batch, 2),
         # What the conversations that there are could fill of one batch.
         "batch_fill_percent": round(
             100 * rows_a_batch / min(settings.max_batch_size, conversations), 1
         ),
         "same_text": f"{same} of {conversations}",
-        "ratios": ratios(rates, TARGETS, of="tokens/s"),
+        "ratios": {
+            **ratios(rates, TARGETS, of="tokens/s"),
+            **ratios(by_cpu, {}, of="tokens per CPU second"),
+        },
     }
 
 

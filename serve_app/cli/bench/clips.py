@@ -8,6 +8,7 @@ import re
 import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from random import Random
 
 import numpy as np
@@ -28,13 +29,15 @@ class Clip:
     seconds: float
 
 
-def single_notes() -> list[Clip]:
-    """The demo's voice notes as they were recorded: what its model was trained to hear."""
+def recorded_notes(count: int) -> list[Clip]:
+    """`count` of the demo's voice notes as they were recorded, one after the other and again, which is what
+    its model was trained to hear. The one in which nobody speaks isn't among them."""
     clips: list[Clip] = []
     for note in json.loads((NOTES / "voice-notes.json").read_text()):
-        audio = (NOTES / note["file"]).read_bytes()
-        clips.append(Clip(audio, str(note["says"]), float(note["seconds"])))
-    return clips
+        if note["says"]:
+            audio = (NOTES / note["file"]).read_bytes()
+            clips.append(Clip(audio, str(note["says"]), float(note["seconds"])))
+    return list(islice(cycle(clips), count))
 
 
 def mixed_clips(count: int, *, seed: int = 7) -> list[Clip]:

@@ -91,9 +91,12 @@ def turn(
 
 @app.command()
 def speech(
-    clips: Annotated[int, typer.Option(help="Of 2 to 25 seconds, all at once.", min=4)] = 64,
+    clips: Annotated[
+        int, typer.Option(help="Of 2 to 25 seconds, all at once, and as many notes.", min=4)
+    ] = 64,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     model: Annotated[str, typer.Option(help="As `speech.model` in config.yaml.")] = "demo",
+    engine: Annotated[str, typer.Option(help="As `speech.engine` there.")] = "auto",
     against: Annotated[
         list[str] | None,
         _against("transcribe; transcribe, a worker a core; BatchedInferencePipeline"),
@@ -101,7 +104,8 @@ def speech(
     short_windows: Annotated[
         list[float] | None,
         typer.Option(
-            help="Seconds (repeat it): also with these windows, for a model trained for them."
+            help="Seconds (repeat it): also with these windows, for a model trained for them; 15 for the "
+            "demo's."
         ),
     ] = None,
     plot: PlotOption = None,
@@ -113,10 +117,12 @@ def speech(
 
     if quick:
         clips, rounds = QUICK["speech"]["clips"], QUICK["speech"]["rounds"]
+        against = against or QUICK["speech"]["against"]
     report = run(
         clips=clips,
         rounds=rounds,
         model=model,
+        engine=engine,
         against=tuple(against or ()),
         short_windows=tuple(short_windows or ()),
         plot=plot,
@@ -130,6 +136,10 @@ def chat(
     rounds: Annotated[int, typer.Option(min=1)] = 5,
     model: Annotated[str, typer.Option(help="As `chat.model` in config.yaml.")] = "demo",
     max_tokens: Annotated[int, typer.Option(help="Of each reply.", min=1)] = 64,
+    against: Annotated[
+        list[str] | None,
+        _against("sequential generate (the default); continuous batching, transformers' own"),
+    ] = None,
     plot: PlotOption = None,
     quick: QuickOption = False,
     as_json: JsonOption = False,
@@ -140,7 +150,12 @@ def chat(
     if quick:
         rounds = QUICK["chat"]["rounds"]
     report = run(
-        conversations=conversations, rounds=rounds, model=model, max_tokens=max_tokens, plot=plot
+        conversations=conversations,
+        rounds=rounds,
+        model=model,
+        max_tokens=max_tokens,
+        against=tuple(against or ()),
+        plot=plot,
     )
     show(report, as_json=as_json)
 

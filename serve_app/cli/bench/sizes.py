@@ -6,7 +6,7 @@ from typing import Any
 
 QUICK: dict[str, dict[str, Any]] = {
     "chat": {"rounds": 2},
-    "speech": {"clips": 16, "rounds": 1},
+    "speech": {"clips": 8, "rounds": 1, "against": ["transcribe"]},
     "queue": {"jobs": 1_500, "rounds": 1, "install": False},
     "turn": {"turns": 300, "rounds": 1},
     "ack": {"rounds": 2, "seconds": 1.5},

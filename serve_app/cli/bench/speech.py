@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from models.errors import RecadoError
 from models.inference import TranscriptionRequest
-from serve_app.cli.bench.clips import Clip, mixed_clips, single_notes, word_error_rate
+from serve_app.cli.bench.clips import Clip, mixed_clips, recorded_notes, word_error_rate
 from serve_app.cli.bench.machine import describe_machine
 from serve_app.cli.bench.plot import Point, load_panels, write_svg
 from serve_app.cli.bench.rounds import load_average, ratios
+from serve_app.engines.pools import usable_cores
 from serve_app.engines.registry import create_speech_engine, resolve_model
 from serve_app.ports import SpeechEngine
 from serve_app.settings import SpeechSettings
@@ -26,13 +27,17 @@ PEERS = ("transcribe", "transcribe, a worker a core", "BatchedInferencePipeline"
 TARGETS = {"transcribe": 1.5}
 SHORT_TARGETS = {"transcribe": 3.0}
 SHORT = "recado, short windows"
+DEMO_SHORT_WINDOWS_S = (15.0,)
+"""The demo model hears 10 s at once, and as well with half of the silence behind them."""
+MIXED, NOTES = "clips", "notes"
 BEAM_SIZE = 5
 SWEEP = (1, 2, 4, 8, 16, 32, 64)
 
 
 class FasterWhisper:
-    """As a service would use the library: one call a request, the library's defaults, voice detection on as
-    with us. `workers` requests run at the same time, `threads` cores each."""
+    """As a service would use the library: one call a request, the library's defaults but for two, which are
+    as with us: voice detection is on, and a window isn't told what the one before said. `workers` requests
+    run at the same time, `threads` cores each."""
 
     def __init__(self, model: str, *, workers: int, threads: int, batched: bool) -> None:
         from faster_whisper import BatchedInferencePipeline, WhisperModel
@@ -51,7 +56,10 @@ class FasterWhisper:
 
     def _one(self, audio: bytes) -> str:
         segments, _ = self._model.transcribe(
-            io.BytesIO(audio), beam_size=BEAM_SIZE, vad_filter=True
+            io.BytesIO(audio),
+            beam_size=BEAM_SIZE,
+            vad_filter=True,
+            condition_on_previous_text=False,
         )
         return " ".join(segment.text.strip() for segment in segments)
 
@@ -70,46 +78,63 @@ class Ours:
 Side = FasterWhisper | Ours
 
 
+@dataclass(slots=True)
+class Measured:
+    """What one side did of one load, a value a round."""
+
+    per_s: list[float] = field(default_factory=list[float])
+    per_cpu_s: list[float] = field(default_factory=list[float])
+    latency_ms: list[float] = field(default_factory=list[float])
+    texts: list[str] = field(default_factory=list[str])
+
+
+Figures = dict[str, dict[str, Measured]]
+"""By load and side."""
+
+
 def run(
     *,
     clips: int,
     rounds: int,
     model: str,
+    engine: str,
     against: tuple[str, ...],
     short_windows: tuple[float, ...],
     plot: Path | None,
 ) -> dict[str, object]:
-    """Clips per second with all of them waiting at once, and each side's word error rate. `short_windows`
-    are seconds: with them our engine is a further side that takes the shortest that holds a clip."""
+    """Two loads, all recordings of each waiting at once: `clips` of mixed lengths, and as many recorded
+    notes, which the demo model hears without an error. `short_windows` are seconds: with them our engine is
+    a further side that takes the shortest that holds a clip."""
     unknown = set(against) - set(PEERS)
     if unknown:
         raise RecadoError(f"unknown peer {', '.join(unknown)}: there are {', '.join(PEERS)}")
     peers = against or PEERS
-    return asyncio.run(_run(mixed_clips(clips), rounds, model, peers, short_windows, plot))
+    if model == "demo" and not short_windows:
+        short_windows = DEMO_SHORT_WINDOWS_S
+    settings = SpeechSettings.model_validate(
+        {"model": model, "engine": engine, "max_waiting": 10_000, "timeout_s": 600}
+    )
+    loads = {MIXED: mixed_clips(clips), NOTES: recorded_notes(clips)}
+    return asyncio.run(_run(loads, rounds, settings, peers, short_windows, plot))
 
 
 async def _run(
-    clips: list[Clip],
+    loads: Mapping[str, list[Clip]],
     rounds: int,
-    model: str,
+    settings: SpeechSettings,
     against: Sequence[str],
     short_windows: tuple[float, ...],
     plot: Path | None,
 ) -> dict[str, object]:
-    settings = SpeechSettings(model=model, max_waiting=10_000, timeout_s=600)
     engine = create_speech_engine(settings, device="cpu")
-    await engine.start()
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    sides: dict[str, Side] = {"recado": Ours(engine)}
     engines = [engine]
+    cores = usable_cores()
+    sides: dict[str, Side] = {"recado": Ours(engine)}
     if short_windows:
         short = settings.model_copy(update={"short_windows_s": short_windows})
         engines.append(create_speech_engine(short, device="cpu"))
-        await engines[1].start()
         sides[SHORT] = Ours(engines[1])
-    source = str(resolve_model(model, kind="speech"))
+    source = str(resolve_model(settings.model, kind="speech"))
     for peer in against:
         apart = "worker" in peer
         sides[peer] = FasterWhisper(
@@ -118,27 +143,22 @@ async def _run(
             threads=1 if apart else cores,
             batched=peer == "BatchedInferencePipeline",
         )
-    rates: dict[str, list[float]] = {side: [] for side in sides}
-    errors: dict[str, float] = {}
-    latency: dict[str, list[float]] = {side: [] for side in sides}
+    figures: Figures = {load: {side: Measured() for side in sides} for load in loads}
     try:
-        notes = single_notes()
-        of_notes = {
-            name: round(word_error_rate(notes, (await _measure(side, notes, len(notes)))[2]), 2)
-            for name, side in sides.items()
-        }
+        for each in engines:
+            await each.start()
+        for side in sides.values():
+            await _measure(side, loads[NOTES][:2], 2)
         before = engine.stats()
         for _ in range(rounds):
-            for name, side in sides.items():
-                seconds, latencies, texts = await _measure(side, clips, len(clips))
-                rates[name].append(len(clips) / seconds)
-                latency[name].append(1000 * median(latencies))
-                errors[name] = round(word_error_rate(clips, texts), 2)
+            for load, recordings in loads.items():
+                for name, side in sides.items():
+                    await _round(side, recordings, figures[load][name])
         after = engine.stats()
         rows_a_batch = (after.rows - before.rows) / max(1, after.batches - before.batches)
         machine = {**_machine(), "load average": load_average()}
         if plot is not None:
-            points = {name: await _sweep(side, clips) for name, side in sides.items()}
+            points = {name: await _sweep(side, loads[MIXED]) for name, side in sides.items()}
             panels = load_panels(points, what="clips")
             write_svg(plot, panels, note=", ".join(f"{k} {v}" for k, v in machine.items()))
     finally:
@@ -149,27 +169,59 @@ async def _run(
                 side.close()
     return {
         "machine": machine,
-        "clips": f"{len(clips)}, {sum(clip.seconds for clip in clips):.0f} s of sound",
-        "model": model,
+        **{
+            load: f"{len(recordings)}, {sum(clip.seconds for clip in recordings):.0f} s of sound"
+            for load, recordings in loads.items()
+        },
+        "model": settings.model,
+        "engine": after.engine,
         "rounds": rounds,
-        "clips_per_s": rates,
-        "median_latency_ms": latency,
-        "word_error_rate_percent": errors,
-        "word_error_rate_percent (the demo's notes as recorded)": of_notes,
+        **{
+            f"{load}_per_s": {name: measured.per_s for name, measured in of.items()}
+            for load, of in figures.items()
+        },
+        **{
+            f"{load}_per_cpu_second": {name: measured.per_cpu_s for name, measured in of.items()}
+            for load, of in figures.items()
+        },
+        "median_latency_ms": {
+            name: measured.latency_ms for name, measured in figures[MIXED].items()
+        },
+        **{
+            f"word_error_rate_percent, {load}": {
+                name: round(word_error_rate(loads[load], measured.texts), 2)
+                for name, measured in of.items()
+            }
+            for load, of in figures.items()
+        },
         "rows_a_batch": round(rows_a_batch, 2),
         "batch_fill_percent": round(100 * rows_a_batch / settings.max_batch_size, 1),
-        "ratios": _ratios(rates),
+        "ratios": _ratios(figures),
     }
 
 
-def _ratios(rates: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    peers = {side: values for side, values in rates.items() if side != SHORT}
-    found = ratios(peers, TARGETS, of="clips/s")
-    if SHORT in rates:
-        found |= ratios(
-            {**peers, "recado": rates[SHORT]}, SHORT_TARGETS, of="clips/s with short windows"
-        )
+def _ratios(figures: Figures) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for load, sides in figures.items():
+        rates = {name: measured.per_s for name, measured in sides.items()}
+        short = rates.pop(SHORT, None)
+        found |= ratios(rates, TARGETS, of=f"{load}/s")
+        if short:
+            found |= ratios(
+                {**rates, "recado": short}, SHORT_TARGETS, of=f"{load}/s with short windows"
+            )
+        by_cpu = {name: sides[name].per_cpu_s for name in rates}
+        found |= ratios(by_cpu, {}, of=f"{load} per CPU second")
     return found
+
+
+async def _round(side: Side, clips: Sequence[Clip], measured: Measured) -> None:
+    before = time.process_time()
+    seconds, latencies, texts = await _measure(side, clips, len(clips))
+    measured.per_cpu_s.append(len(clips) / (time.process_time() - before))
+    measured.per_s.append(len(clips) / seconds)
+    measured.latency_ms.append(1000 * median(latencies))
+    measured.texts = texts
 
 
 async def _measure(

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import wave
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ import pytest
 
 from models.errors import RecadoError
 from serve_app.cli.bench.all_parts import run_part
+from serve_app.cli.bench.chat import run as run_chat
 from serve_app.cli.bench.clips import (
     LONGEST_S,
     SHORTEST_S,
     Clip,
     mixed_clips,
-    single_notes,
+    recorded_notes,
     word_error_rate,
 )
 from serve_app.cli.bench.commands import app
@@ -31,6 +33,7 @@ from serve_app.cli.bench.replica_history import Look, ReplicaHistory
 from serve_app.cli.bench.rounds import ratio, ratios
 from serve_app.cli.bench.scale import REST, shorten_status
 from serve_app.cli.bench.sizes import QUICK
+from serve_app.cli.bench.speech import run as run_speech
 from serve_app.cli.bench.stores import own_environment
 from serve_app.cli.bench.targets import TARGETS, TURNS_PER_CPU, compare
 
@@ -73,7 +76,13 @@ def test_clips_are_spread_over_the_lengths_and_the_same_each_time() -> None:
     assert 20 < lengths[-1] <= LONGEST_S
     with wave.open(io.BytesIO(clips[0].audio)) as file:
         assert file.getnframes() / file.getframerate() == pytest.approx(clips[0].seconds)
-    assert len(single_notes()) >= 16
+
+
+def test_recorded_notes_are_taken_in_turn() -> None:
+    notes = recorded_notes(20)
+    assert len(notes) == 20
+    assert all(note.says for note in notes)
+    assert notes[0] == notes[16] != notes[1]
 
 
 def test_each_peer_has_its_script() -> None:
@@ -174,6 +183,52 @@ def test_targets_are_compared_with_the_reports_that_there_are() -> None:
         "reached": None,
         "met": None,
     }
+
+
+@pytest.mark.parametrize(("errors", "met"), [(12.3, True), (12.4, False)])
+def test_a_faster_side_that_hears_worse_misses_the_target(errors: float, met: bool) -> None:
+    report = {
+        "ratios": {
+            "clips/s against transcribe, a worker a core": 9.0,
+            "clips/s against transcribe (target 1.5 or more)": 1.6,
+            "clips/s with short windows against transcribe (target 3 or more)": 3.5,
+        },
+        "word_error_rate_percent, clips": {
+            "recado": 11.0,
+            "recado, short windows": errors,
+            "transcribe": 12.0,
+        },
+    }
+    rows = {row["what"]: row for row in compare({"speech": report})}
+    full = rows["speech, CPU, mixed clips, full window"]
+    assert (full["reached"], full["met"]) == (1.6, True)
+    short = rows["speech, CPU, mixed clips, short windows"]
+    assert (short["reached"], short["met"]) == (3.5, met)
+    assert rows["speech, CPU, notes as recorded, full window"]["reached"] is None
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda: run_chat(
+            conversations=1, rounds=1, model="demo", max_tokens=1, against=("vllm",), plot=None
+        ),
+        lambda: run_speech(
+            clips=4,
+            rounds=1,
+            model="demo",
+            engine="auto",
+            against=("vllm",),
+            short_windows=(),
+            plot=None,
+        ),
+    ],
+)
+def test_an_unknown_peer_of_the_models_is_refused_before_anything_loads(
+    start: Callable[[], object],
+) -> None:
+    with pytest.raises(RecadoError, match="unknown peer vllm: there are"):
+        start()
 
 
 def test_every_quick_size_is_an_option_of_its_command() -> None:
