@@ -44,6 +44,10 @@ BYTES_PER_TOKEN = 3
 MESSAGE_TOKENS = 8
 """What a chat template adds around a message, about."""
 MAX_ERROR_CHARS = 300
+RENAMED = {"max_tokens": "max_completion_tokens"}
+"""What hosted reasoning models want instead; servers of one's own mostly know the old name only."""
+LEFT_OUT = frozenset({"temperature", "top_p"})
+"""What such models refuse unless it is at its default."""
 
 
 class _Function(BaseModel):
@@ -103,6 +107,8 @@ class OpenAICompatibleEngine:
         )
         self._busy_seconds = 0.0
         self._completion_tokens = 0
+        self._refused: dict[str, frozenset[str]] = {}
+        """By model, parameters that it doesn't take as we would send them."""
 
     async def start(self) -> None:
         """A server that isn't up yet is no reason to fail; a key that it refuses is."""
@@ -203,8 +209,11 @@ class OpenAICompatibleEngine:
         raise EngineUnavailableError("the chat server gave no answer")
 
     async def _complete(self, body: Mapping[str, Any]) -> _Completion:
+        refused = self._refused.get(body["model"], frozenset())
         try:
-            response = await self._client.post("chat/completions", json=body)
+            response = await self._client.post(
+                "chat/completions", json=_without(body, refused=refused)
+            )
         except httpx.TransportError as error:
             raise EngineUnavailableError(
                 f"the chat server can't be reached: {type(error).__name__}"
@@ -215,6 +224,12 @@ class OpenAICompatibleEngine:
                 f"the chat server answered {status}",
                 retry_after=retry_after(response.headers.get("retry-after")),
             )
+        if status == 400:
+            parameter = _unsupported(response)
+            if parameter is not None and parameter in body and parameter not in refused:
+                self._refused[body["model"]] = refused | {parameter}
+                log.info("chat_parameter_refused", model=body["model"], parameter=parameter)
+                return await self._complete(body)
         if status != 200:
             raise InferenceError(
                 f"the chat server refused with {status}: {response.text[:MAX_ERROR_CHARS]}"
@@ -225,6 +240,23 @@ class OpenAICompatibleEngine:
             raise InferenceError(
                 f"the chat server's answer is no chat completion ({error.error_count()} errors)"
             ) from error
+
+
+def _without(body: Mapping[str, Any], *, refused: frozenset[str]) -> dict[str, Any]:
+    return {
+        RENAMED[name] if name in RENAMED and name in refused else name: value
+        for name, value in body.items()
+        if name not in refused or name in RENAMED
+    }
+
+
+def _unsupported(response: httpx.Response) -> str | None:
+    """The parameter that a refusal is about, if the request can do without it: OpenAI's errors name it."""
+    try:
+        parameter = response.json()["error"]["param"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return parameter if parameter in RENAMED or parameter in LEFT_OUT else None
 
 
 def retry_after(header: str | None) -> float | None:

@@ -13,11 +13,12 @@ from typing import Any, cast
 
 from serve_app.cli.bench.machine import describe_machine
 from serve_app.cli.bench.rounds import load_average
-from serve_app.cli.bench.sizes import LIMIT_S, PLOTTED, QUICK, QUICK_LIMIT_S
+from serve_app.cli.bench.sizes import LIMIT_S, PLOTTED, QUICK, QUICK_LIMIT_S, QUICK_TOTAL_S
 from serve_app.cli.bench.targets import compare
 
 ENDING_S = 150.0
 """How long a part that took too long may take to stop what it started."""
+SHORTEST_PART_S = 10.0
 
 _REPORT = re.compile(r"^\{", re.MULTILINE)
 
@@ -39,8 +40,13 @@ def run_all(*, quick: bool, plots: Path | None, tell: Tell) -> dict[str, object]
             options += ["--plot", str(plots.resolve() / f"{name}.svg")]
         command = [sys.executable, "-m", "serve_app.cli", "bench", name, *options]
         # A sweep for a plot is several measurements more.
-        limit_s = QUICK_LIMIT_S if quick and plots is None else LIMIT_S
-        parts[name] = run_part(command, limit_s=limit_s)
+        limit_s = LIMIT_S
+        if quick and plots is None:
+            limit_s = part_limit_s(began + QUICK_TOTAL_S - time.monotonic())
+        if limit_s:
+            parts[name] = run_part(command, limit_s=limit_s)
+        else:
+            parts[name] = {"seconds": 0.0, "error": f"left out: {QUICK_TOTAL_S:g} s are over"}
         tell(name, parts[name])
     reports = {name: part["report"] for name, part in parts.items() if "report" in part}
     return {
@@ -51,6 +57,11 @@ def run_all(*, quick: bool, plots: Path | None, tell: Tell) -> dict[str, object]
         "targets": compare(reports),
         "parts": parts,
     }
+
+
+def part_limit_s(left_s: float) -> float:
+    """Of a quick part, when so much of the time for all of them is left; 0 if it isn't worth a start."""
+    return min(QUICK_LIMIT_S, left_s) if left_s >= SHORTEST_PART_S else 0.0
 
 
 def run_part(command: list[str], *, limit_s: float) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class Server:
     failure: int = 503
     asked: list[dict] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
+    unsupported: tuple[str, ...] = ()
+    """Parameters that are refused as OpenAI's reasoning models refuse them."""
 
     def says(self, content: str | None = None, *, calls: list | None = None, finish: str = "stop"):
         self.status = 200
@@ -60,6 +62,10 @@ class Server:
             if self.failures:
                 self.failures -= 1
                 return Response("{}", self.failure, self.headers)
+            for name in self.unsupported:
+                if name in self.asked[-1]:
+                    told = {"message": "Unsupported", "param": name, "code": "unsupported_value"}
+                    return Response(json.dumps({"error": told}), 400)
             body = self.body if isinstance(self.body, str) else json.dumps(self.body)
             return Response(body, self.status, self.headers, media_type="application/json")
 
@@ -191,6 +197,30 @@ async def test_what_a_request_wishes_is_passed_on(server):
     wished, plain = server.asked
     assert (wished["top_p"], wished["seed"], wished["stop"]) == (0.8, 3, ["\n\n"])
     assert not {"top_p", "seed", "stop"} & set(plain)
+
+
+async def test_a_model_that_refuses_parameters_is_asked_without_them_from_then_on(server):
+    server.says("Hello there.")
+    server.unsupported = ("max_tokens", "temperature")
+    async with engine_of(server.url) as engine:
+        for _ in range(2):
+            reply = await engine.chat(ask(temperature=0.2, max_tokens=50, top_p=0.9))
+            assert reply.content == "Hello there."
+        assert engine.stats().failures == 0
+    accepted = server.asked[2:]
+    assert len(accepted) == 2
+    for body in accepted:
+        assert not {"max_tokens", "temperature"} & set(body)
+        assert (body["max_completion_tokens"], body["top_p"]) == (50, 0.9)
+
+
+async def test_a_parameter_that_is_refused_under_both_names_is_an_error(server):
+    server.says("never")
+    server.unsupported = ("max_tokens", "max_completion_tokens")
+    async with engine_of(server.url) as engine:
+        with pytest.raises(InferenceError, match="refused with 400"):
+            await engine.chat(ask())
+    assert len(server.asked) == 2
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 422])

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from models.errors import RecadoError
-from serve_app.cli.bench.all_parts import run_part
+from serve_app.cli.bench.all_parts import part_limit_s, run_part
 from serve_app.cli.bench.chat import run as run_chat
 from serve_app.cli.bench.clips import (
     LONGEST_S,
@@ -32,7 +32,7 @@ from serve_app.cli.bench.queue_peers import PEERS, SCRIPTS
 from serve_app.cli.bench.replica_history import Look, ReplicaHistory
 from serve_app.cli.bench.rounds import ratio, ratios
 from serve_app.cli.bench.scale import REST, shorten_status
-from serve_app.cli.bench.sizes import QUICK
+from serve_app.cli.bench.sizes import QUICK, QUICK_LIMIT_S, QUICK_TOTAL_S
 from serve_app.cli.bench.speech import run as run_speech
 from serve_app.cli.bench.stores import own_environment
 from serve_app.cli.bench.targets import TARGETS, TURNS_PER_CPU, compare
@@ -271,6 +271,13 @@ def test_a_part_that_takes_too_long_may_clean_up(tmp_path: Path) -> None:
     )
     assert told["error"] == "not done within 5 s"
     assert done.exists()
+
+
+def test_quick_parts_share_less_than_five_minutes() -> None:
+    assert QUICK_TOTAL_S < 300
+    assert part_limit_s(QUICK_TOTAL_S) == QUICK_LIMIT_S
+    assert part_limit_s(50.0) == 50.0
+    assert part_limit_s(1.0) == part_limit_s(-30.0) == 0.0
 
 
 def test_stores_of_the_environment_are_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
