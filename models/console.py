@@ -13,6 +13,10 @@ from models.messages import Frozen, InboundMessage
 
 ACKNOWLEDGING_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
 """Upper bounds of the buckets in which webhooks' answers are counted."""
+TOKEN_OPERATOR = "token"  # noqa: S105 -- a name
+"""Who signs in with the token."""
+LONGEST_NAME = 80
+"""Characters of an operator's name."""
 
 
 class Role(StrEnum):
@@ -39,6 +43,12 @@ class OperatorSession(Frozen):
     operator: Operator
     csrf_token: str = Field(repr=False)
     expires_at: datetime
+    token_proof: str = Field(default="", repr=False)
+    """Of the token that it was opened with, and its cookie; empty where a password was given."""
+    notice: str = ""
+    """What the last form did, to be told on the next page."""
+    looks_on: bool = False
+    """The store, which can't be asked now, knew it lately: it may look, whatever its role."""
 
 
 class OperatorAction(Frozen):
@@ -50,6 +60,8 @@ class OperatorAction(Frozen):
     action: str
     subject: str
     detail: str = ""
+    outcome: str = ""
+    """What came of it."""
 
 
 class ConversationLine(Frozen):
@@ -107,6 +119,14 @@ class ConversationRecord(Frozen):
     messages: tuple[StoredInbound, ...]
     turns: tuple[TurnRecord, ...]
     complete: bool
+
+
+class ReplyPage(Frozen):
+    """`total` counts what is in the states that were asked for; `after` continues the list."""
+
+    replies: tuple[Reply, ...]
+    total: int
+    after: str | None = None
 
 
 class Quantiles(Frozen):

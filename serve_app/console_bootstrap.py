@@ -20,6 +20,7 @@ from serve_app.console.webhook_window import WebhookWindow
 from serve_app.conversation.catalogue import TextCatalogue
 from serve_app.conversation.installed_tools import installed_tools
 from serve_app.conversation.trial import AssistantTrial
+from serve_app.delivery.attention import purge_outbound
 from serve_app.ports import (
     Channel,
     ChatModel,
@@ -81,6 +82,12 @@ async def open_console(
             clock=clock,
             settings=settings.conversation,
         )
+
+    async def discard(queue: str, dead_id: str) -> bool:
+        if queue == "outbound":
+            return await purge_outbound(dead_id, outbound=queues[queue], replies=replies)
+        return await queues[queue].purge(dead_id)
+
     try:
         yield ConsoleParts(
             gate=Gate(
@@ -100,6 +107,7 @@ async def open_console(
             owners=owners,
             accounts=accounts,
             channels=channels,
+            discard=discard,
             attention=attention,
             publish=publish,
             assistants=AssistantDesk(

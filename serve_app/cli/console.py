@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from models.console import Operator, Role
+from models.console import LONGEST_NAME, TOKEN_OPERATOR, Operator, Role
 from serve_app.cli.context import CommandError, ConfigOption, DataDirOption, load_context
+from serve_app.cli.deeds import by_command
 from serve_app.cli.run_state import read_run
 from serve_app.cli.terminal import console
 from serve_app.console.passwords import SHORTEST, hash_password
 from serve_app.console_access import console_token, told_where_it_listens
 from serve_app.local.layout import DataDir
 from serve_app.ports import OperatorRepository
+
+if TYPE_CHECKING:
+    from serve_app.store.pool import StorePool
 
 app = typer.Typer(help="The operators' pages: their token and people.", no_args_is_help=True)
 
@@ -51,12 +55,17 @@ def add(
     password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     if len(password) < SHORTEST:
         raise CommandError(f"A password has at least {SHORTEST} characters.")
-    if not name.strip() or name == "token":
+    if not name.strip() or name == TOKEN_OPERATOR:
         raise CommandError("Choose another name.")
+    if name != name.strip() or len(name) > LONGEST_NAME:
+        raise CommandError(
+            f"A name has at most {LONGEST_NAME} characters, none of them blank at its ends."
+        )
     hashed = hash_password(password)
 
-    async def work(operators: OperatorRepository) -> None:
-        await operators.save_operator(Operator(name=name, role=role), password_hash=hashed)
+    async def work(operators: OperatorRepository, pool: StorePool) -> None:
+        async with by_command(pool, "add operator", name, role.value):
+            await operators.save_operator(Operator(name=name, role=role), password_hash=hashed)
 
     _run(work, data_dir, config)
     console.print(f"{name} may {role.value}.", markup=False)
@@ -70,8 +79,11 @@ def remove(
 ) -> None:
     """Remove an operator and end their sessions."""
 
-    async def work(operators: OperatorRepository) -> bool:
-        return await operators.delete_operator(name)
+    async def work(operators: OperatorRepository, pool: StorePool) -> bool:
+        async with by_command(pool, "remove operator", name) as deed:
+            found = await operators.delete_operator(name)
+            deed.outcome = "" if found else "not done: there is none"
+        return found
 
     if not _run(work, data_dir, config):
         raise CommandError(f"There is no operator {name}.")
@@ -82,7 +94,7 @@ def remove(
 def list_(data_dir: DataDirOption = None, config: ConfigOption = None) -> None:
     """The operators with a password."""
 
-    async def work(operators: OperatorRepository) -> list[Operator]:
+    async def work(operators: OperatorRepository, _: StorePool) -> list[Operator]:
         return await operators.operators()
 
     for operator in _run(work, data_dir, config):
@@ -90,7 +102,9 @@ def list_(data_dir: DataDirOption = None, config: ConfigOption = None) -> None:
 
 
 def _run(
-    work: Callable[[OperatorRepository], Awaitable[T]], data_dir: Path | None, config: Path | None
+    work: Callable[[OperatorRepository, StorePool], Awaitable[T]],
+    data_dir: Path | None,
+    config: Path | None,
 ) -> T:
     from serve_app.bootstrap import open_stores
     from serve_app.store.operators import PostgresOperatorRepository
@@ -99,6 +113,6 @@ def _run(
 
     async def main() -> T:
         async with open_stores(context.settings, context.environment) as stores:
-            return await work(PostgresOperatorRepository(pool=stores.pool))
+            return await work(PostgresOperatorRepository(pool=stores.pool), stores.pool)
 
     return asyncio.run(main())

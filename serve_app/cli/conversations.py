@@ -16,6 +16,7 @@ from serve_app.cli.context import (
     DataDirOption,
     load_context,
 )
+from serve_app.cli.deeds import by_command
 from serve_app.cli.terminal import console
 
 if TYPE_CHECKING:
@@ -89,7 +90,13 @@ async def _take(context: CliContext, which: str) -> int:
 
     async with open_stores(context.settings, context.environment) as stores:
         found = await _ids_of(stores, which)
-        return sum([await stores.conversations.set_human(each, human=True) for each in found])
+        changed = 0
+        for each in found:
+            async with by_command(stores.pool, "take over", each) as deed:
+                taken = await stores.conversations.set_human(each, human=True)
+                deed.outcome = "" if taken else "not done: there is none"
+            changed += taken
+        return changed
 
 
 async def _give_back(context: CliContext, which: str) -> int:
@@ -100,7 +107,10 @@ async def _give_back(context: CliContext, which: str) -> int:
         taken = [
             each for each in await _ids_of(stores, which) if await conversations.is_human(each)
         ]
-        return sum([await conversations.set_human(each, human=False) for each in taken])
+        for each in taken:
+            async with by_command(stores.pool, "give back", each):
+                await conversations.set_human(each, human=False)
+        return len(taken)
 
 
 async def _ids_of(stores: Stores, which: str) -> list[str]:

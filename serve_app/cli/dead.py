@@ -14,6 +14,7 @@ from rich.table import Table
 
 from models.jobs import DeadLetter
 from serve_app.cli.context import CommandError, ConfigOption, DataDirOption, load_context
+from serve_app.cli.deeds import by_command
 from serve_app.delivery.attention import purge_outbound
 from serve_app.ports import Queue
 
@@ -28,6 +29,8 @@ QueueOption = Annotated[
     str | None, typer.Option("--queue", help="inbound, outbound or status; all by default.")
 ]
 IdArgument = Annotated[str, typer.Argument(help="As `recado dead list` shows it: queue/id.")]
+ON_ONE_LINE = 100
+"""Letters that one line of the activities names."""
 ALL = typer.Option("--all", help="Every dead letter (of --queue).")
 
 
@@ -95,7 +98,7 @@ def replay(
     config: ConfigOption = None,
 ) -> None:
     """Process a dead letter again, its history kept and its attempts at zero."""
-    done = _each(dead_id, every, queue, data_dir, config, _replay)
+    done = _each("replay", dead_id, every, queue, data_dir, config, _replay)
     Console().print(f"Replayed {done}.")
 
 
@@ -108,7 +111,7 @@ def purge(
     config: ConfigOption = None,
 ) -> None:
     """Delete a dead letter for good; a reply that it was to send is cancelled."""
-    done = _each(dead_id, every, queue, data_dir, config, _purge)
+    done = _each("discard", dead_id, every, queue, data_dir, config, _purge)
     Console().print(f"Deleted {done}.")
 
 
@@ -123,6 +126,7 @@ async def _purge(stores: Stores, queue: Queue, position: str) -> bool:
 
 
 def _each(
+    action: str,
     dead_id: str | None,
     every: bool,
     queue: str | None,
@@ -135,7 +139,11 @@ def _each(
 
     async def work(stores: Stores) -> int:
         if dead_id is not None:
-            return int(await act(stores, *_find(stores, dead_id)))
+            place = _find(stores, dead_id)
+            async with by_command(stores.pool, action, f"dead letter {dead_id}") as deed:
+                found = await act(stores, *place)
+                deed.outcome = "" if found else "not done: there is none"
+            return int(found)
         done = 0
         for q in _queues(stores, queue):
             # Read all first: what fails again comes back as a new dead letter.
@@ -144,8 +152,16 @@ def _each(
             while page := await q.dead(start=start, count=500):
                 letters += page
                 start = f"({page[-1].id}"
-            for letter in letters:
-                done += await act(stores, q, letter.id)
+            for begin in range(0, len(letters), ON_ONE_LINE):
+                batch = letters[begin : begin + ON_ONE_LINE]
+                names = ", ".join(f"{q.name}/{letter.id}" for letter in batch)
+                subject = f"{len(batch)} dead letters"
+                async with by_command(stores.pool, action, subject, names) as deed:
+                    did = 0
+                    for letter in batch:
+                        did += await act(stores, q, letter.id)
+                        deed.outcome = f"{did} of {len(batch)}"
+                done += did
         return done
 
     done = _run(work, data_dir, config)

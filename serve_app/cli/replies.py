@@ -16,11 +16,12 @@ from rich.table import Table
 from models.conversations import Reply, ReplyStatus
 from models.errors import ListUnavailableError
 from serve_app.cli.context import CommandError, ConfigOption, DataDirOption, load_context
+from serve_app.cli.deeds import by_command
 from serve_app.cli.terminal import console
 from serve_app.ops.redaction import mask_phone_numbers
 
 if TYPE_CHECKING:
-    from serve_app.delivery.attention import ReplyAttention
+    from serve_app.bootstrap.delivery import DeliveryTools
     from serve_app.ports import ReplyRepository
 
 app = typer.Typer(
@@ -61,8 +62,8 @@ def list_(
     }
     states = [state for state, asked in wanted.items() if asked] or list(wanted)
 
-    async def work(replies: ReplyRepository, _: ReplyAttention) -> list[Reply]:
-        return await replies.in_states(states, limit=count)
+    async def work(tools: DeliveryTools) -> list[Reply]:
+        return await tools.stores.replies.in_states(states, limit=count)
 
     found = _run(work, data_dir, config)
     if not found:
@@ -90,8 +91,8 @@ def show(
 ) -> None:
     """One reply with all that is known of it."""
 
-    async def work(replies: ReplyRepository, _: ReplyAttention) -> Reply | None:
-        return await replies.get(reply_id)
+    async def work(tools: DeliveryTools) -> Reply | None:
+        return await tools.stores.replies.get(reply_id)
 
     reply = _run(work, data_dir, config)
     if reply is None:
@@ -134,8 +135,10 @@ def resend(
     if (reply_id is None) == (not every):
         raise CommandError("Name one reply, or say --all.")
     state = ReplyStatus.FAILED if failed else ReplyStatus.PARKED
+    action = "resend blindly" if blindly else "resend"
 
-    async def work(replies: ReplyRepository, attention: ReplyAttention) -> Counter[str]:
+    async def work(tools: DeliveryTools) -> Counter[str]:
+        replies = tools.stores.replies
         chosen = (
             await replies.in_states([state], limit=100_000)
             if reply_id is None
@@ -144,7 +147,10 @@ def resend(
         done: Counter[str] = Counter()
         for reply in chosen:
             try:
-                done[(await attention.resend(reply, blindly=blindly)).value] += 1
+                async with by_command(tools.stores.pool, action, f"reply {reply.id}") as deed:
+                    decision = await tools.attention.resend(reply, blindly=blindly)
+                    deed.outcome = decision.value
+                done[decision.value] += 1
             except ListUnavailableError as error:
                 raise CommandError(
                     f"Whether {reply.id} was sent can't be seen now ({error}). Nothing was sent; try"
@@ -164,15 +170,18 @@ def drop(
 ) -> None:
     """Never send a reply."""
 
-    async def work(replies: ReplyRepository, attention: ReplyAttention) -> Counter[str]:
-        reply = await _existing(replies, reply_id)
-        return Counter([(await attention.drop(reply, why=why)).value])
+    async def work(tools: DeliveryTools) -> Counter[str]:
+        reply = await _existing(tools.stores.replies, reply_id)
+        async with by_command(tools.stores.pool, "drop", f"reply {reply.id}", why) as deed:
+            decision = await tools.attention.drop(reply, why=why)
+            deed.outcome = decision.value
+        return Counter([decision.value])
 
     _tell(_run(work, data_dir, config), reply_id)
 
 
 def _run(
-    work: Callable[[ReplyRepository, ReplyAttention], Awaitable[T]],
+    work: Callable[[DeliveryTools], Awaitable[T]],
     data_dir: Path | None,
     config: Path | None,
 ) -> T:
@@ -182,7 +191,7 @@ def _run(
 
     async def main() -> T:
         async with open_delivery_tools(context.settings, context.environment) as tools:
-            return await work(tools.stores.replies, tools.attention)
+            return await work(tools)
 
     return asyncio.run(main())
 

@@ -86,15 +86,19 @@ async def answer(visit: Visit) -> Response:
         entries=(HistoryEntry(role="assistant", content=text),),
         trace={"correlation_id": uuid.uuid4().hex, "operator": visit.session.operator.name},
     )
-    committed = await visit.parts.conversations.commit_turn(outcome)
-    if committed:
-        await visit.log("answer", record.line.id, f"{len(text)} characters")
-        replies = committed.replies
-    else:
-        replies = await visit.parts.replies.for_turns([turn_id])
-    for reply in replies:
-        await visit.parts.publish(reply)
-    return visit.go(_path(record.line.id))
+    async with visit.doing("answer", record.line.id, f"{len(text)} characters") as deed:
+        committed = await visit.parts.conversations.commit_turn(outcome)
+        new = committed is not None
+        replies = committed.replies if committed else await visit.parts.replies.for_turns([turn_id])
+        for reply in replies:
+            await visit.parts.publish(reply)
+        deed.outcome = "sent" if new else "sent already"
+    if new or "".join(reply.body for reply in replies) == "".join(_parts(text, limit)):
+        # Where the page's script forgets the draft.
+        return await visit.go(f"{_path(record.line.id)}#sent")
+    return await visit.go(
+        _path(record.line.id), "This form was sent already, with other words: yours were not sent."
+    )
 
 
 async def media(visit: Visit) -> Response:
@@ -148,11 +152,11 @@ async def _record(visit: Visit) -> ConversationRecord:
 
 async def _hand(visit: Visit, *, human: bool) -> Response:
     conversation_id = visit.path("conversation_id")
-    if not await visit.parts.conversations.set_human(conversation_id, human=human):
-        raise NotFoundError("There is no such conversation.")
-    await visit.log("take over" if human else "give back", conversation_id)
+    async with visit.doing("take over" if human else "give back", conversation_id):
+        if not await visit.parts.conversations.set_human(conversation_id, human=human):
+            raise NotFoundError("There is no such conversation.")
     said = "You have it now." if human else "The assistant has it again."
-    return visit.go(_path(conversation_id), said)
+    return await visit.go(_path(conversation_id), said)
 
 
 def _path(conversation_id: str) -> str:

@@ -62,16 +62,17 @@ async def save(visit: Visit) -> Response:
     if visit.field("version") != _version(visit, owner):
         error = "Somebody else has changed this assistant meanwhile. Yours is below, not saved."
         return await _shown(visit, owner, text=text, error=error, status=409)
+    path = f"/console/owners/{quote(owner.id, safe='')}"
     try:
-        saved = await visit.parts.assistants.save(owner, text)
+        planned = await visit.parts.assistants.preview(owner, text)
+        if not planned.changes:
+            return await visit.go(path, "Nothing to change.")
+        fields = ", ".join(field for field, _, _ in planned.changes)
+        async with visit.doing("edit assistant", f"owner {owner.id}", fields):
+            saved = await visit.parts.assistants.save(owner, text)
     except PermanentError as error:
         return await _shown(visit, owner, text=text, error=str(error), status=422)
-    path = f"/console/owners/{quote(owner.id, safe='')}"
-    if not saved.changes:
-        return visit.go(path, "Nothing to change.")
-    fields = ", ".join(field for field, _, _ in saved.changes)
-    await visit.log("edit assistant", f"owner {owner.id}", fields)
-    return visit.go(path, f"Saved: {len(saved.changes)} changes.")
+    return await visit.go(path, f"Saved: {len(saved.changes)} changes.")
 
 
 async def _shown(

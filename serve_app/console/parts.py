@@ -65,6 +65,8 @@ class ConsoleParts:
     owners: OwnerRepository
     accounts: TwilioAccountRepository
     channels: Mapping[str, Channel]
+    discard: Callable[[str, str], Awaitable[bool]]
+    """Delete a dead letter (queue, id) for good, and what it was to do. False if there is none (any more)."""
     attention: ReplyDesk
     publish: Callable[[Reply], Awaitable[object]]
     assistants: AssistantDesk

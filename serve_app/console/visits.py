@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from models.console import OperatorAction, OperatorSession, Role
-from models.errors import PermanentError, RetryableError
+from models.console import OperatorSession, Role
+from models.errors import PermanentError, RecadoError, RetryableError
+from serve_app.console.deeds import Deed, on_record
 from serve_app.console.gate import CSRF_FIELD, CSRF_HEADER
 from serve_app.console.parts import ConsoleParts
 from serve_app.console.rendering import HEADERS, Renderer
@@ -57,29 +59,38 @@ class Visit:
             "may": self.may,
             "now": self.parts.clock.now(),
             "path": self.request.url.path,
-            "notice": self.query("notice"),
+            "notice": self.session.notice,
+            "looks_on": self.session.looks_on,
         }
         return self.renderer.page(template, {**facts, **values}, status=status)
 
-    async def log(self, action: str, subject: str, detail: str = "") -> None:
-        """For good, with who did it."""
-        operator = self.session.operator
-        await self.parts.operators.log_action(
-            OperatorAction(
-                operator=operator.name,
-                role=operator.role,
-                action=action,
-                subject=subject[:200],
-                detail=detail[:2000],
-            )
+    def doing(
+        self, action: str, subject: str, detail: str = ""
+    ) -> AbstractAsyncContextManager[Deed]:
+        """Around a deed, which is written down before it happens, with who does it."""
+        return on_record(
+            self.parts.operators, self.session.operator, action, subject, detail=detail
         )
-        log.info("console_action", operator=operator.name, action=action, subject=subject[:200])
 
-    def go(self, path: str, notice: str = "") -> Response:
-        """After a form: a page that can be reloaded."""
-        mark = "&" if "?" in path else "?"
-        target = f"{path}{mark}notice={quote(notice)}" if notice else path
-        return RedirectResponse(target, 303, headers=HEADERS)
+    async def go(self, path: str, notice: str = "") -> Response:
+        """After a form: a page that can be reloaded, and that tells `notice` once."""
+        if notice:
+            await self._set_notice(notice)
+        return RedirectResponse(path, 303, headers=HEADERS)
+
+    async def told(self, response: Response) -> Response:
+        """Forget the notice if a whole page has shown it."""
+        whole = self.request.method == "GET" and not self.request.headers.get("hx-request")
+        if self.session.notice and whole and response.status_code < 300:
+            await self._set_notice("")
+        return response
+
+    async def _set_notice(self, notice: str) -> None:
+        try:
+            await self.parts.operators.set_notice(self.session.id_hash, notice)
+        except RecadoError as error:
+            # What was done is done, and on record.
+            log.warning("console_notice_lost", notice=notice, error=str(error))
 
 
 Handler = Callable[[Visit], Awaitable[Response]]
@@ -125,7 +136,7 @@ def endpoint(
 
 async def _handled(handler: Handler, visit: Visit) -> Response:
     try:
-        return await handler(visit)
+        return await visit.told(await handler(visit))
     except NotFoundError as error:
         return visit.show("error.html", status=404, error=str(error))
     except PermanentError as error:
@@ -136,7 +147,10 @@ def _to_sign_in(request: Request) -> Response:
     if request.headers.get("hx-request"):
         # The page as a whole goes, not the part that asked.
         return Response(status_code=401, headers={**HEADERS, "HX-Refresh": "true"})
-    target = quote(request.url.path if request.method == "GET" else "/console")
+    # Back to what was asked for, or to the page with the form: its own page keeps what was typed.
+    came_from = urlsplit(request.headers.get("referer", ""))
+    url = request.url if request.method == "GET" else came_from
+    target = quote(f"{url.path}?{url.query}" if url.query else url.path, safe="/")
     return RedirectResponse(f"/console/sign-in?next={target}", 303, headers=HEADERS)
 
 

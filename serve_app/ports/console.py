@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from models.console import (
@@ -11,13 +12,13 @@ from models.console import (
     Operator,
     OperatorAction,
     OperatorSession,
+    ReplyPage,
     StoredInbound,
     Traffic,
     WebhookCounts,
 )
-from models.inference import (
-    EngineStats,
-)
+from models.conversations import ReplyStatus
+from models.inference import EngineStats
 
 
 class OperatorRepository(Protocol):
@@ -41,13 +42,22 @@ class OperatorRepository(Protocol):
 
     async def close_session(self, id_hash: str) -> None: ...
 
-    async def count_failure(self, name: str) -> None:
-        """A sign-in under this name failed."""
+    async def set_notice(self, id_hash: str, notice: str) -> None: ...
+
+    async def begin_attempt(self, name: str, *, within_s: float, most: int) -> bool:
+        """Count a sign-in under this name as failed, before its secret is looked at: False, and not
+        counted, if there were `most` already. Those at the same time are counted one after the other."""
         ...
 
-    async def failures(self, name: str, *, within_s: float) -> int: ...
+    async def forgive_attempts(self, name: str) -> None:
+        """A sign-in under this name succeeded."""
+        ...
 
-    async def log_action(self, action: OperatorAction) -> None: ...
+    async def begin_action(self, action: OperatorAction) -> int:
+        """Its number, for `end_action`."""
+        ...
+
+    async def end_action(self, seq: int, outcome: str) -> None: ...
 
     async def actions(self, *, limit: int) -> list[OperatorAction]:
         """The latest first."""
@@ -66,6 +76,12 @@ class ConsoleViews(Protocol):
 
     async def conversation(self, conversation_id: str, *, limit: int) -> ConversationRecord | None:
         """With its latest `limit` messages and turns."""
+        ...
+
+    async def replies(
+        self, *, states: Sequence[ReplyStatus], search: str, after: str | None, limit: int
+    ) -> ReplyPage:
+        """Those in the first of the states first, in each the latest first."""
         ...
 
     async def message(self, message_id: str) -> StoredInbound | None: ...

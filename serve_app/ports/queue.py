@@ -89,6 +89,10 @@ class Queue(Protocol):
         """Dead letters, oldest first, from stream position `start`; pass `"(" + id` for the next page."""
         ...
 
+    async def dead_latest(self, *, before: str = "", count: int = 50) -> list[DeadLetter]:
+        """Dead letters, newest first; those before the one with the id `before` for the next page."""
+        ...
+
     async def dead_get(self, dead_id: str) -> DeadLetter | None: ...
 
     async def replay(self, dead_id: str) -> bool:

@@ -60,6 +60,22 @@ class DeadLetterStore:
             letters += [letter_from(row, queue=self._name, shard=shard) for row in rows]
         return sorted(letters, key=dead_order)[:count]
 
+    async def latest(self, *, before: str, count: int) -> list[DeadLetter]:
+        """Backwards in the same order. A `before` that is no id reads as the end."""
+        parsed = parse_dead_id(before) if before else ("+", 0)
+        if parsed is None:
+            return []
+        last, last_shard = parsed
+        letters: list[DeadLetter] = []
+        for shard, keys in enumerate(self._shards):
+            # Of letters at one position, the higher shards come first and were seen already.
+            to_come = not before or shard < last_shard
+            rows = await self._scripts.run(
+                "latest_letters", keys, last if to_come else f"({last}", count
+            )
+            letters += [letter_from(row, queue=self._name, shard=shard) for row in rows]
+        return sorted(letters, key=dead_order, reverse=True)[:count]
+
     async def get(self, dead_id: str) -> DeadLetter | None:
         place = self._place(dead_id)
         if place is None:

@@ -286,6 +286,9 @@ class QueueService:
     async def dead(self, *, start: str = "-", count: int = 50) -> list[DeadLetter]:
         return await self._letters.page(start=start, count=count)
 
+    async def dead_latest(self, *, before: str = "", count: int = 50) -> list[DeadLetter]:
+        return await self._letters.latest(before=before, count=count)
+
     async def dead_get(self, dead_id: str) -> DeadLetter | None:
         return await self._letters.get(dead_id)
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from models.console import (
     ConversationPage,
     ConversationRecord,
+    ReplyPage,
     StoredInbound,
     Traffic,
     WebhookCounts,
 )
+from models.conversations import ReplyStatus
 from serve_app.store.console_conversations import (
     list_conversations,
     read_conversation,
     stored_inbound,
 )
+from serve_app.store.console_replies import list_replies
 from serve_app.store.console_traffic import (
     add_webhook_counts,
     read_traffic,
@@ -38,6 +43,14 @@ class PostgresConsoleViews:
     async def conversation(self, conversation_id: str, *, limit: int) -> ConversationRecord | None:
         async with self._pool.connection() as connection:
             return await read_conversation(connection, conversation_id, limit=limit)
+
+    async def replies(
+        self, *, states: Sequence[ReplyStatus], search: str, after: str | None, limit: int
+    ) -> ReplyPage:
+        async with self._pool.connection() as connection:
+            return await list_replies(
+                connection, states=states, search=search, after=after, limit=limit
+            )
 
     async def message(self, message_id: str) -> StoredInbound | None:
         async with self._pool.connection() as connection:

@@ -21,7 +21,7 @@ from models.inference import ToolCall
 from models.messages import InboundMessage
 from serve_app.store.pool import Connection
 from serve_app.store.replies import replies_of
-from serve_app.store.values import text
+from serve_app.store.values import pattern, text
 
 _LINE = """
     SELECT v.id, v.owner_id, o.name AS owner_name, v.channel, c.address, c.profile_name, v.human,
@@ -73,7 +73,7 @@ async def list_conversations(
             SELECT found.id FROM q, LATERAL ({_FOUND}) AS found
             """,
             words,
-            f"%{_escaped(words)}%",
+            f"%{pattern(words)}%",
             words,
         )
         conditions.append(f"v.id = ANY({value([row['id'] for row in ids])})")
@@ -195,7 +195,3 @@ def _cursor(line: ConversationLine) -> str:
 
 def _seconds(at: datetime | None) -> str:
     return "-" if at is None else f"{at.timestamp():.6f}"
-
-
-def _escaped(words: str) -> str:
-    return words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

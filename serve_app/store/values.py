@@ -22,6 +22,11 @@ def text(value: T) -> T:
     return cast(T, value.replace("\x00", "").encode("utf-8", "replace").decode("utf-8"))
 
 
+def pattern(words: str) -> str:
+    """As a part of a LIKE pattern that stands for itself."""
+    return words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
 def jsonable(value: object) -> Any:
     """A JSON document's Python value; pydantic models are dumped."""
     if isinstance(value, BaseModel):

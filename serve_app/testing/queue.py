@@ -273,6 +273,15 @@ class MemoryQueue:
             ]
         return letters[:count]
 
+    async def dead_latest(self, *, before: str = "", count: int = 50) -> list[DeadLetter]:
+        self._now()
+        letters = sorted(
+            self._boxes.dead.values(), key=lambda letter: _position(letter.id), reverse=True
+        )
+        if before:
+            letters = [letter for letter in letters if _position(letter.id) < _position(before)]
+        return letters[:count]
+
     async def dead_get(self, dead_id: str) -> DeadLetter | None:
         self._now()
         return self._boxes.dead.get(dead_id)
