@@ -166,7 +166,7 @@ async def _find(
     looked_at = 0
     async with aclosing(_newest_first(queues, dict(places))) as letters:
         async for letter in letters:
-            if len(found) == most or (until and time.monotonic() > until):
+            if len(found) == most or (looked_at and until and time.monotonic() > until):
                 return Found(found, looked_at, _cursor(places))
             looked_at += 1
             places[letter.queue] = letter.id

@@ -31,7 +31,7 @@ CSRF_HEADER = "x-csrf-token"
 UNGUESSABLE = 20
 """Characters of a token that nobody finds by trying: the right one is let in whoever else fails."""
 MOST_WAITING = 20
-"""Passwords that are looked at or wait for it; further sign-ins are refused at once."""
+"""Sign-ins that run or wait, passwords being looked at one by one; further ones are refused at once."""
 REMEMBERED_S = 300.0
 """A session that was seen this lately may look on while the store is away."""
 _MOST_REMEMBERED = 1_000
@@ -68,14 +68,23 @@ class Gate:
         self._token = token
         self._host = urlsplit(public_url).netloc
         self._secure = public_url.startswith("https://")
+        self._signing_in = 0
         self._remembered: OrderedDict[str, tuple[float, OperatorSession]] = OrderedDict()
 
     async def sign_in(self, request: Request, *, name: str, secret: str) -> str:
         """The new session's cookie; the one that the browser came with ends. Raises `SignInRefusedError`."""
-        name = name.strip()[:LONGEST_NAME] or TOKEN_OPERATOR
-        settings = self._settings
-        if self._passwords.waiting >= MOST_WAITING:
+        if self._signing_in >= MOST_WAITING:
             raise SignInRefusedError("Too many people sign in just now. Try again.", wait=True)
+        self._signing_in += 1
+        try:
+            return await self._signed_in(
+                request, name.strip()[:LONGEST_NAME] or TOKEN_OPERATOR, secret
+            )
+        finally:
+            self._signing_in -= 1
+
+    async def _signed_in(self, request: Request, name: str, secret: str) -> str:
+        settings = self._settings
         # Before the secret is looked at: those who guess at the same time are counted too.
         counted = await self._operators.begin_attempt(
             name, within_s=settings.sign_in_window_s, most=settings.max_sign_in_failures

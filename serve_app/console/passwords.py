@@ -38,8 +38,6 @@ class PasswordChecker:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="passwords")
-        self.waiting = 0
-        """Checks that run or wait."""
         self._nobody: str | None = None
 
     def close(self) -> None:
@@ -47,13 +45,6 @@ class PasswordChecker:
 
     async def matches(self, password: str, stored: str | None) -> bool:
         """Without `stored` it takes as long, so that nobody learns which names there are."""
-        self.waiting += 1
-        try:
-            return await self._matches(password, stored)
-        finally:
-            self.waiting -= 1
-
-    async def _matches(self, password: str, stored: str | None) -> bool:
         loop = asyncio.get_running_loop()
         if stored is None:
             nobody = self._nobody

@@ -64,7 +64,10 @@ class PostgresConsoleViews:
         return None if row is None else stored_inbound(row)
 
     async def traffic(self, *, seconds: float, points: int) -> Traffic:
-        async with self._pool.connection() as connection:
+        async with (
+            self._pool.connection() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
             return await read_traffic(connection, seconds=seconds, points=points)
 
     async def add_webhooks(self, replica: str, counts: WebhookCounts) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -30,38 +30,48 @@ _SAMPLE = 2_000
 """Turns that quantiles are taken from, about: reading the timings of a whole busy day takes a second."""
 _QUANTILES = "percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY {0})"
 
-_TURNS_BY_OWNER = """
-    SELECT o.id AS owner_id, o.name, 0 AS messages, count(t.id) AS turns, 0 AS replies, 0 AS failed,
-        coalesce(sum(t.prompt_tokens + t.completion_tokens), 0)::bigint AS tokens,
-        coalesce(sum(t.audio_seconds), 0)::float8 AS audio_seconds
-    FROM owners o
-    LEFT JOIN turns t ON t.owner_id = o.id AND t.created_at > now() - make_interval(secs => $1)
-    GROUP BY o.id
+# Neither compiling the statements nor starting processes for them pays.
+_CLOCK = """
+    SELECT now() AS now, now() - make_interval(secs => $1) AS start, set_config('jit', 'off', true),
+        set_config('max_parallel_workers_per_gather', '0', true)
 """
+_TURNS_BY_OWNER = """
+    SELECT o.id AS owner_id, o.name, 0 AS messages, coalesce(t.turns, 0) AS turns, 0 AS replies,
+        0 AS failed, coalesce(t.tokens, 0)::bigint AS tokens,
+        coalesce(t.audio_seconds, 0)::float8 AS audio_seconds
+    FROM owners o LEFT JOIN (
+        SELECT owner_id, count(*) AS turns, sum(prompt_tokens + completion_tokens) AS tokens,
+            sum(audio_seconds) AS audio_seconds
+        FROM turns WHERE created_at > $1 GROUP BY 1
+    ) AS t ON t.owner_id = o.id
+"""
+# A row for each owner, and one for each slice.
 _MESSAGES = """
-    SELECT v.owner_id, m.n, count(*) AS count
-    FROM (SELECT conversation_id, greatest(0, least($3 - 1, floor(extract(epoch FROM
-            received_at - (now() - make_interval(secs => $1))) / $2)))::int AS n
-        FROM messages WHERE received_at > now() - make_interval(secs => $1)) AS m
-    JOIN conversations v ON v.id = m.conversation_id GROUP BY 1, 2
+    SELECT v.owner_id, date_bin(make_interval(secs => $2), m.received_at, $1) AS slice,
+        count(*) AS count
+    FROM messages m JOIN conversations v ON v.id = m.conversation_id WHERE m.received_at > $1
+    GROUP BY GROUPING SETS ((1), (2))
 """
 _REPLIES = """
-    SELECT v.owner_id, r.status, count(*) AS count,
-        max(r.updated_at) FILTER (WHERE r.status = 'sent') AS last_sent
+    SELECT v.owner_id, r.status, count(*) AS count
     FROM replies r JOIN conversations v ON v.id = r.conversation_id
-    WHERE r.created_at > now() - make_interval(secs => $1) GROUP BY 1, 2
+    WHERE r.created_at > $1 GROUP BY 1, 2
 """
+_LAST_SENT = """
+    SELECT updated_at FROM replies WHERE status = 'sent' ORDER BY created_at DESC LIMIT 1
+"""
+_INDEXED = 16
+"""The part of all turns that the partial index turns_sample holds."""
+_ONE_IN = "AND abs(hashtext(t.id)::bigint) % {0} = 0"
 # Time in processing is what passed from the end of the queue to the end of the last step.
 _SAMPLED = f"""
-    WITH start AS (SELECT now() - make_interval(secs => $1) AS at), sample AS MATERIALIZED (
+    WITH sample AS MATERIALIZED (
         SELECT t.created_at, t.completion_tokens, t.audio_seconds, t.timings,
             (SELECT sum((s->>'seconds')::float8) FROM jsonb_array_elements(t.timings) s
                 WHERE s->>'step' = 'queued') AS queued,
             (SELECT sum((s->>'seconds')::float8) FROM jsonb_array_elements(t.timings) s
                 WHERE s->>'step' <> 'queued') AS processing
-        FROM turns t, start WHERE t.created_at > start.at
-            AND ($2::bigint = 1 OR abs(hashtext(t.id)::bigint) % $2 = 0)
-            AND jsonb_array_length(t.timings) > 0
+        FROM turns t WHERE t.created_at > $1 {{0}} AND jsonb_array_length(t.timings) > 0
     ), step AS MATERIALIZED (
         SELECT s->>'step' AS step, (s->>'seconds')::float8 AS seconds, sample.audio_seconds
         FROM sample, jsonb_array_elements(sample.timings) s
@@ -70,13 +80,13 @@ _SAMPLED = f"""
             {_QUANTILES.format("seconds")} AS quantiles
         FROM step GROUP BY 1
     ), slice AS (
-        SELECT greatest(0, least($4 - 1, floor(extract(epoch FROM created_at - start.at) / $3)))::int
-            AS n, count(*) AS turns,
+        SELECT extract(epoch FROM date_bin(make_interval(secs => $2), created_at, $1) - $1)::float8
+            AS since, count(*) AS turns,
             percentile_cont(0.95) WITHIN GROUP (ORDER BY queued) AS queued,
             percentile_cont(0.95) WITHIN GROUP (ORDER BY processing) AS processing
-        FROM sample, start GROUP BY 1
+        FROM sample GROUP BY 1
     )
-    SELECT (SELECT at FROM start) AS start, count(*) AS turns, count(queued) AS waited,
+    SELECT count(*) AS turns, count(queued) AS waited,
         {_QUANTILES.format("queued")} AS queued, {_QUANTILES.format("processing")} AS processing,
         coalesce(sum(completion_tokens), 0)::bigint AS completion_tokens,
         coalesce(sum(audio_seconds), 0)::float8 AS audio_seconds,
@@ -89,23 +99,32 @@ _SAMPLED = f"""
 
 
 async def read_traffic(connection: Connection, *, seconds: float, points: int) -> Traffic:
-    """Each table's stretch is read once, whatever is told of it."""
+    """Each table's stretch is read once, and all of them as they were at one moment: within a transaction
+    that reads repeatably, as `PostgresConsoleViews.traffic` opens it."""
     width = seconds / points
-    owners = await _owners(connection, seconds)
+    clock = await connection.fetchrow(_CLOCK, seconds)
+    assert clock is not None  # noqa: S101 -- one row
+    start: datetime = clock["start"]
+    owners = {
+        row["owner_id"]: OwnerTraffic(**dict(row))
+        for row in await connection.fetch(_TURNS_BY_OWNER, start)
+    }
     turns = sum(owner.turns for owner in owners.values())
-    every = max(1, turns // _SAMPLE)
-    messages = await connection.fetch(_MESSAGES, seconds, width, points)
-    replies = await connection.fetch(_REPLIES, seconds)
-    sample = await connection.fetchrow(_SAMPLED, seconds, every, width, points)
+    messages = await connection.fetch(_MESSAGES, start, width)
+    replies = await connection.fetch(_REPLIES, start)
+    every = sample_rate(turns)
+    sample = await connection.fetchrow(_sampled(every), start, width)
     assert sample is not None  # noqa: S101 -- an aggregate
     found_stages: list[dict[str, Any]] = sample["stages"] or []
     found_slices: list[dict[str, Any]] = sample["slices"] or []
     stages = {str(stage["step"]): stage for stage in found_stages}
-    slices = {int(each["n"]): each for each in found_slices}
+    slices = {round(each["since"] / width): each for each in found_slices}
     received: dict[int, int] = {}
     for row in messages:
-        received[row["n"]] = received.get(row["n"], 0) + row["count"]
-        _note(owners, row, "messages", row["count"])
+        if row["slice"] is None:
+            _note(owners, row, "messages", row["count"])
+        else:
+            received[round((row["slice"] - start).total_seconds() / width)] = row["count"]
     statuses: dict[ReplyStatus, int] = {}
     for row in replies:
         status = ReplyStatus(row["status"])
@@ -116,6 +135,7 @@ async def read_traffic(connection: Connection, *, seconds: float, points: int) -
     busiest = sorted(owners.values(), key=lambda owner: (-owner.messages, owner.owner_id))
     return Traffic(
         seconds=seconds,
+        as_of=clock["now"],
         messages=sum(received.values()),
         turns=turns,
         queued=_quantiles(sample["waited"] * every, sample["queued"]),
@@ -128,7 +148,7 @@ async def read_traffic(connection: Connection, *, seconds: float, points: int) -
         owners=tuple(o for o in busiest if o.messages or o.turns or o.replies)[:_OWNERS],
         points=tuple(
             TrafficPoint(
-                at=sample["start"] + timedelta(seconds=n * width),
+                at=start + timedelta(seconds=n * width),
                 messages=received.get(n, 0),
                 turns=int(slices[n]["turns"]) * every if n in slices else 0,
                 queued_p95=slices[n]["queued"] if n in slices else None,
@@ -140,13 +160,19 @@ async def read_traffic(connection: Connection, *, seconds: float, points: int) -
         answering_seconds=(stages["answer"]["total"] if "answer" in stages else 0.0) * every,
         audio_seconds=sample["audio_seconds"] * every,
         transcribing_seconds=sample["transcribing"] * every,
-        last_sent_at=max((row["last_sent"] for row in replies if row["last_sent"]), default=None),
+        last_sent_at=await connection.fetchval(_LAST_SENT),
     )
 
 
-async def _owners(connection: Connection, seconds: float) -> dict[str, OwnerTraffic]:
-    rows = await connection.fetch(_TURNS_BY_OWNER, seconds)
-    return {row["owner_id"]: OwnerTraffic(**dict(row)) for row in rows}
+def sample_rate(turns: int) -> int:
+    """One in how many is looked at: a power of two, so that the rarer are among the more frequent."""
+    return 1 << max(0, (turns // _SAMPLE).bit_length() - 1) if turns >= _SAMPLE else 1
+
+
+def _sampled(every: int) -> str:
+    """Numbers, not parameters: the planner must see that the partial index holds what is asked for."""
+    indexed = _ONE_IN.format(_INDEXED) if every >= _INDEXED else ""
+    return _SAMPLED.format(indexed + (f" {_ONE_IN.format(every)}" if every > 1 else ""))
 
 
 def _note(owners: dict[str, OwnerTraffic], row: asyncpg.Record, what: str, count: int) -> None:

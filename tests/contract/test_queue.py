@@ -535,6 +535,15 @@ async def test_dead_letters_come_in_pages(rig: Rig) -> None:
     assert [letter.id for letter in await rig.queue.dead(start=letters[5])] == letters[5:]
 
 
+async def test_dead_letters_come_newest_first_too(rig: Rig) -> None:
+    letters = (await bury(rig, *(f"m{i}" for i in range(7))))[::-1]
+    pages, before = [], ""
+    while page := await rig.queue.dead_latest(before=before, count=3):
+        pages.append([letter.id for letter in page])
+        before = page[-1].id
+    assert pages == [letters[:3], letters[3:6], letters[6:]]
+
+
 async def test_replay_publishes_anew_and_keeps_the_history(rig: Rig) -> None:
     await rig.publish("m1")
     claim = await rig.take_one()

@@ -13,9 +13,12 @@ import httpx
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from models.accounts import TwilioAccount
 from models.console import DeploymentState
 from models.conversations import Reply
+from models.errors import ListUnavailableError, MediaRejectedError
 from models.inference import EngineStats
+from models.messages import MediaFile, MediaRef
 from serve_app.clock import SystemClock
 from serve_app.console.passwords import hash_password
 from serve_app.console.webhook_window import WebhookWindow
@@ -46,14 +49,31 @@ class Attention:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
+        self.list_away = False
 
     async def resend(self, reply: Reply, *, blindly: bool = False) -> str:
+        if self.list_away:
+            raise ListUnavailableError("Twilio doesn't answer")
         self.asked.append(("blindly" if blindly else "resend", reply.id))
         return "resent"
 
     async def drop(self, reply: Reply, *, why: str) -> str:
         self.asked.append((why, reply.id))
         return "dropped"
+
+
+class Channel:
+    """Has the files that a test gives it."""
+
+    max_body_chars = 40
+
+    def __init__(self) -> None:
+        self.files: dict[str, MediaFile] = {}
+
+    async def fetch_media(self, media: MediaRef, account: TwilioAccount) -> MediaFile:
+        if media.url not in self.files:
+            raise MediaRejectedError("it isn't there any more")
+        return self.files[media.url]
 
 
 class Cluster:
@@ -73,6 +93,8 @@ class Rig:
     operators: PostgresOperatorRepository
     owners: PostgresOwnerRepository
     inbound: MemoryQueue
+    outbound: MemoryQueue
+    channel: Channel
     attention: Attention
     published: list[str]
 
@@ -102,14 +124,17 @@ async def add_operators(rig: Rig, *roles: Any) -> None:
 
 
 @asynccontextmanager
-async def open_rig(database_url: str, **console: Any) -> AsyncGenerator[Rig]:
+async def open_rig(
+    database_url: str, *, token: str | None = TOKEN, **console: Any
+) -> AsyncGenerator[Rig]:
     """`console` are the console's settings."""
     settings = AppSettings(console=ConsoleSettings(**console))
     app = FastAPI()
     mount_console(app)
     attention, published = Attention(), list[str]()
     clock = SystemClock()
-    inbound = MemoryQueue(name="inbound", clock=clock)
+    inbound, outbound = (MemoryQueue(name=name, clock=clock) for name in ("inbound", "outbound"))
+    channel = Channel()
 
     async def publish(reply: Reply) -> None:
         published.append(reply.id)
@@ -128,10 +153,10 @@ async def open_rig(database_url: str, **console: Any) -> AsyncGenerator[Rig]:
         )
         async with open_console(
             settings,
-            token=SecretStr(TOKEN),
+            token=SecretStr(token) if token else None,
             public_url=URL,
             pool=pool,
-            queues={"inbound": inbound, "outbound": MemoryQueue(name="outbound", clock=clock)},
+            queues={"inbound": inbound, "outbound": outbound},
             conversations=PostgresConversationRepository(pool=pool),
             replies=PostgresReplyRepository(pool=pool),
             owners=owners,
@@ -139,7 +164,7 @@ async def open_rig(database_url: str, **console: Any) -> AsyncGenerator[Rig]:
             documents=PostgresDocumentRepository(pool=pool),
             secrets=PostgresOwnerSecretRepository(pool=pool, cipher=TokenCipher(KEY)),
             spooled=spooled,
-            channels={"twilio": SimpleNamespace(max_body_chars=40)},  # type: ignore[dict-item]
+            channels={"twilio": channel},  # type: ignore[dict-item]
             attention=attention,
             publish=publish,
             checks={"postgres": well},
@@ -153,4 +178,6 @@ async def open_rig(database_url: str, **console: Any) -> AsyncGenerator[Rig]:
             transport = httpx.ASGITransport(app=app)
             async with httpx.AsyncClient(transport=transport, base_url=URL) as http:
                 operators = PostgresOperatorRepository(pool=pool)
-                yield Rig(http, pool, operators, owners, inbound, attention, published)
+                yield Rig(
+                    http, pool, operators, owners, inbound, outbound, channel, attention, published
+                )

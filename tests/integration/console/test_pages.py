@@ -139,7 +139,13 @@ async def test_a_person_answers_once_however_often_the_form_comes(database_url: 
             )
         assert " ".join(row["body"] for row in bodies) == long
         page = (await rig.http.get("/console/activity")).text
-        assert page.count(">answer<") == 1
+        assert page.count(">answer<") == 2
+        assert page.count(">sent already<") == 1
+        other = await rig.submit("conversations/v1/answer", text="something else", key="k")
+        assert "#sent" not in other.headers["location"]
+        page = (await rig.http.get("/console/conversations/v1")).text
+        assert "This form was sent already" in page
+        assert "something else" not in page
 
 
 async def test_dead_letters_are_found_replayed_and_discarded(database_url: str) -> None:
