@@ -129,6 +129,38 @@ class ReplyPage(Frozen):
     after: str | None = None
 
 
+class OwnerLine(Frozen):
+    """One owner in a list; `used` are the answers of this month."""
+
+    id: str
+    name: str
+    timezone: str
+    language: str
+    plan: str
+    active: bool
+    monthly_messages: int | None
+    used: int
+
+
+class OwnerPage(Frozen):
+    """`total` counts all owners; `after` continues the list."""
+
+    owners: tuple[OwnerLine, ...]
+    total: int
+    after: str | None = None
+
+
+class AccountLine(Frozen):
+    """An account without its tokens."""
+
+    id: str
+    channel: str
+    account_sid: str
+    messaging_service_sid: str | None
+    active: bool
+    numbers: tuple[str, ...]
+
+
 class Quantiles(Frozen):
     """Seconds. None where there is nothing to tell of."""
 
@@ -163,12 +195,15 @@ class Traffic(Frozen):
     """What Postgres tells of a stretch of time. `stages` are in the order of a turn."""
 
     seconds: float
+    as_of: datetime
     messages: int
     turns: int
     queued: Quantiles
     processing: Quantiles
     stages: tuple[tuple[str, Quantiles], ...]
     replies: tuple[tuple[ReplyStatus, int], ...]
+    channels: tuple[tuple[str, ReplyStatus, int], ...]
+    """Replies again, each channel's for itself."""
     owners: tuple[OwnerTraffic, ...]
     points: tuple[TrafficPoint, ...]
     completion_tokens: int
@@ -183,6 +218,12 @@ class WebhookCounts(Frozen):
 
     refused: int = 0
     counts: tuple[int, ...] = (0,) * (len(ACKNOWLEDGING_S) + 1)
+
+    def __add__(self, other: WebhookCounts) -> WebhookCounts:
+        both = zip(self.counts, other.counts, strict=True)
+        return WebhookCounts(
+            refused=self.refused + other.refused, counts=tuple(a + b for a, b in both)
+        )
 
     @property
     def total(self) -> int:

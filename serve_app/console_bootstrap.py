@@ -13,6 +13,7 @@ from models.conversations import BookingRequest, Reply
 from serve_app.administration.assistant_desk import AssistantDesk
 from serve_app.administration.service import Administration
 from serve_app.console.application import create_console
+from serve_app.console.figures_keeper import FiguresKeeper
 from serve_app.console.gate import Gate
 from serve_app.console.parts import ConsoleParts, ReplyDesk
 from serve_app.console.passwords import PasswordChecker
@@ -89,46 +90,48 @@ async def open_console(
         return await queues[queue].purge(dead_id)
 
     try:
-        yield ConsoleParts(
-            gate=Gate(
-                operators=operators,
-                passwords=passwords,
+        async with FiguresKeeper(views=views, clock=clock).running() as figures:
+            yield ConsoleParts(
+                gate=Gate(
+                    operators=operators,
+                    passwords=passwords,
+                    clock=clock,
+                    settings=settings.console,
+                    token=token,
+                    public_url=public_url,
+                ),
                 clock=clock,
-                settings=settings.console,
-                token=token,
-                public_url=public_url,
-            ),
-            clock=clock,
-            views=views,
-            operators=operators,
-            queues=queues,
-            conversations=conversations,
-            replies=replies,
-            owners=owners,
-            accounts=accounts,
-            channels=channels,
-            discard=discard,
-            attention=attention,
-            publish=publish,
-            assistants=AssistantDesk(
-                administration=Administration(
-                    owners=owners,
-                    accounts=accounts,
-                    documents=documents,
-                    secrets=secrets,
-                    known_tools=installed_tools(settings.conversation, owners).names,
-                    known_texts=TextCatalogue.load().keys,
-                    hosts=settings.outside.hosts,
-                    local_origins=settings.outside.local_origins,
-                    one_model=settings.chat.engine == "transformers",
-                )
-            ),
-            trial=trial,
-            cluster=cluster,
-            checks=checks,
-            window=window,
-            spooled=spooled,
-        )
+                views=views,
+                operators=operators,
+                queues=queues,
+                conversations=conversations,
+                replies=replies,
+                owners=owners,
+                accounts=accounts,
+                channels=channels,
+                discard=discard,
+                attention=attention,
+                publish=publish,
+                assistants=AssistantDesk(
+                    administration=Administration(
+                        owners=owners,
+                        accounts=accounts,
+                        documents=documents,
+                        secrets=secrets,
+                        known_tools=installed_tools(settings.conversation, owners).names,
+                        known_texts=TextCatalogue.load().keys,
+                        hosts=settings.outside.hosts,
+                        local_origins=settings.outside.local_origins,
+                        one_model=settings.chat.engine == "transformers",
+                    )
+                ),
+                trial=trial,
+                cluster=cluster,
+                checks=checks,
+                window=window,
+                figures=figures,
+                spooled=spooled,
+            )
     finally:
         passwords.close()
 

@@ -19,8 +19,8 @@ from serve_app.console.visits import NotFoundError, Visit
 from serve_app.ports import Queue
 
 _PAGE = 100
-_LOOK_S = 2.0
-"""That one page looks through letters for those that fit. Webhooks are acknowledged meanwhile."""
+_LOOK_S = 0.2
+"""That one page looks through letters for those that fit; a link goes on from there."""
 _AT_ONCE = 1_000
 """Letters that one form replays or discards at most."""
 _ON_ONE_LINE = 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -11,26 +12,29 @@ from typing import TypeVar
 from starlette.responses import Response
 
 from models.console import DeploymentState, Role, Traffic, WebhookCounts
+from models.conversations import ReplyStatus
 from models.errors import RecadoError
 from models.inference import EngineStats
 from models.jobs import Backlog
+from serve_app.console.figures_keeper import STRETCHES
 from serve_app.console.visits import Visit
 
 T = TypeVar("T")
 
-WINDOWS = {
-    "live": (300.0, 60, "the last 5 minutes"),
-    "hour": (3_600.0, 60, "the last hour"),
-    "day": (86_400.0, 96, "the last day"),
-}
-"""Seconds, slices, words."""
 _CHECK_S = 2.0
+_CHANNELS = {"twilio": "Twilio", "whatsapp_cloud": "WhatsApp Cloud API"}
+_SHARE, _FEW = 0.1, 3
+"""A channel is in trouble with more than this share of its replies refused or in doubt, and so many at
+least: one number that doesn't exist is no trouble of the provider's."""
 
 
 @dataclass(frozen=True)
 class Check:
     name: str
     problem: str | None
+    note: str = ""
+    idle: bool = False
+    """There was nothing to tell from."""
 
 
 async def now(visit: Visit) -> Response:
@@ -42,37 +46,35 @@ async def figures(visit: Visit) -> Response:
 
 
 async def _show(visit: Visit, template: str) -> Response:
-    window = visit.query("window") if visit.query("window") in WINDOWS else "live"
-    seconds, points, words = WINDOWS[window]
+    window = visit.query("window") if visit.query("window") in STRETCHES else "live"
+    stretch = STRETCHES[window]
     parts = visit.parts
-    await parts.window.tell()
     asked_queues = [_or_none(queue.backlog()) for queue in parts.queues.values()]
-    (traffic, webhooks, spooled), (deployments, engines), backlogs, checks = await asyncio.gather(
-        asyncio.gather(
-            _or_none(parts.views.traffic(seconds=seconds, points=points)),
-            _or_none(parts.views.webhooks(seconds=seconds)),
-            _or_none(parts.spooled()),
-        ),
+    (figures, spooled), (deployments, engines), backlogs, checks = await asyncio.gather(
+        asyncio.gather(_or_none(parts.figures.figures(window)), _or_none(parts.spooled())),
         _cluster(visit),
         asyncio.gather(*asked_queues),
         _checked(visit),
     )
+    traffic = figures.traffic if figures else None
+    webhooks = figures.webhooks + parts.window.untold() if figures else None
+    checks += channel_checks(traffic, stretch.words)
     return visit.show(
         template,
         window=window,
-        windows=list(WINDOWS),
-        words=words,
-        seconds_long=seconds,
+        windows=list(STRETCHES),
+        words=stretch.words,
+        as_of=traffic.as_of if traffic else None,
         backlogs=[backlog for backlog in backlogs if backlog is not None],
         traffic=traffic,
         webhooks=webhooks,
-        rate=_rate(webhooks, seconds),
+        rate=_rate(webhooks, stretch.seconds),
         deployments=deployments,
         engines=engines,
-        checks=[*checks, _provider(traffic)],
+        checks=checks,
         spooled=spooled,
         verdict=_verdict(checks, backlogs, deployments),
-        series=_series(traffic, seconds / points),
+        series=_series(traffic, stretch.seconds / stretch.points),
     )
 
 
@@ -80,7 +82,7 @@ def _verdict(
     checks: list[Check], backlogs: list[Backlog | None], deployments: list[DeploymentState] | None
 ) -> list[str]:
     """What an operator should look at first; empty if all is well."""
-    found = [f"{check.name} is away: {check.problem}" for check in checks if check.problem]
+    found = [f"{check.name}: {check.problem}" for check in checks if check.problem]
     for backlog in backlogs:
         if backlog is None:
             continue
@@ -97,15 +99,30 @@ def _verdict(
     return found
 
 
-def _provider(traffic: Traffic | None) -> Check:
-    """Twilio as its answers tell: nothing is asked of it for this page."""
-    counts = {status.value: count for status, count in traffic.replies} if traffic else {}
-    doubtful = counts.get("unknown", 0) + counts.get("parked", 0)
-    if counts.get("failed"):
-        return Check("Twilio", f"refused {counts['failed']} replies")
-    if doubtful:
-        return Check("Twilio", f"{doubtful} replies without a clear answer")
-    return Check("Twilio", None)
+def channel_checks(traffic: Traffic | None, words: str) -> list[Check]:
+    """The providers as their answers tell: nothing is asked of them for this page."""
+    if traffic is None:
+        return []
+    counts: dict[str, Counter[ReplyStatus]] = {}
+    for channel, status, count in traffic.channels:
+        counts.setdefault(channel, Counter())[status] += count
+    found = [_channel(_CHANNELS.get(name, name), counts[name]) for name in sorted(counts)]
+    return found or [Check("Providers", None, note=f"nothing sent in {words}", idle=True)]
+
+
+def _channel(name: str, counts: Counter[ReplyStatus]) -> Check:
+    failed = counts[ReplyStatus.FAILED]
+    doubtful = counts[ReplyStatus.UNKNOWN] + counts[ReplyStatus.PARKED]
+    tried = failed + doubtful + counts[ReplyStatus.SENT]
+    told = [
+        f"{count} {what}"
+        for count, what in ((failed, "refused"), (doubtful, "without a clear answer"))
+        if count
+    ]
+    text = f"{' and '.join(told)} of {tried} replies" if told else ""
+    if any(count >= _FEW and count > _SHARE * tried for count in (failed, doubtful)):
+        return Check(name, text)
+    return Check(name, None, note=text, idle=not tried)
 
 
 def _rate(webhooks: WebhookCounts | None, seconds: float) -> float | None:

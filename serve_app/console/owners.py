@@ -12,14 +12,17 @@ from models.console import Role
 from models.errors import PermanentError, RecadoError
 from serve_app.console.visits import NotFoundError, Visit
 
+_PAGE = 60
 _MONTHS = 6
 _LONGEST_QUESTION = 1_600
 
 
 async def listing(visit: Visit) -> Response:
-    found = await visit.parts.owners.list_all()
-    used = {owner.id: await visit.parts.owners.messages_this_month(owner.id) for owner in found}
-    return visit.show("owners.html", owners=found, used=used)
+    search = visit.query("q").strip()[:200]
+    page = await visit.parts.views.owners(
+        search=search, after=visit.query("after") or None, limit=_PAGE
+    )
+    return visit.show("owners.html", page=page, search=search)
 
 
 async def one(visit: Visit) -> Response:
@@ -78,14 +81,13 @@ async def save(visit: Visit) -> Response:
 async def _shown(
     visit: Visit, owner: Owner, *, text: str, error: str = "", status: int = 200
 ) -> Response:
-    accounts = await visit.parts.accounts.list_all()
     return visit.show(
         "owner.html",
         status=status,
         owner=owner,
         used=await visit.parts.owners.messages_this_month(owner.id),
         usage=await visit.parts.owners.usage(owner.id, months=_MONTHS),
-        accounts=[account for account in accounts if account.owner_id == owner.id],
+        accounts=await visit.parts.views.accounts_of(owner.id),
         text=text,
         version=_version(visit, owner),
         error=error,

@@ -9,6 +9,7 @@ from typing import Protocol
 from models.accounts import Owner
 from models.console import EditedAssistant, TrialAnswer
 from models.conversations import Reply
+from serve_app.console.figures_keeper import FiguresKeeper
 from serve_app.console.gate import Gate
 from serve_app.console.webhook_window import WebhookWindow
 from serve_app.ports import (
@@ -74,4 +75,5 @@ class ConsoleParts:
     cluster: ClusterView | None
     checks: Mapping[str, Callable[[], Awaitable[None]]]
     window: WebhookWindow
+    figures: FiguresKeeper
     spooled: Callable[[], Awaitable[int]]

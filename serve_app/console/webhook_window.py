@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from bisect import bisect_left
-from collections import deque
 
 import structlog
 
@@ -16,7 +14,6 @@ from serve_app.ports import Clock, ConsoleViews, Instrument, Metrics
 log = structlog.get_logger(__name__)
 
 REFUSED = frozenset({"signature_refused", "shed", "unavailable", "malformed"})
-_RECENT_S = 10.0
 
 
 class WebhookWindow:
@@ -32,7 +29,6 @@ class WebhookWindow:
         self._interval_s = interval_s
         self._counts: list[int] = [0] * (len(ACKNOWLEDGING_S) + 1)
         self._refused = 0
-        self._recent: deque[float] = deque(maxlen=100_000)
 
     def add(self, counter: Instrument, value: float = 1.0, /, **labels: str) -> None:
         if labels.get("outcome") in REFUSED and "webhooks" in counter.name:
@@ -45,16 +41,11 @@ class WebhookWindow:
     def observe(self, histogram: Instrument, value: float, /, **labels: str) -> None:
         if histogram.name == "recado_webhook_seconds":
             self._counts[bisect_left(ACKNOWLEDGING_S, value)] += 1
-            self._recent.append(time.monotonic())
         self._inner.observe(histogram, value, **labels)
 
-    @property
-    def per_second(self) -> float:
-        """Of this replica, over the last ten seconds."""
-        since = time.monotonic() - _RECENT_S
-        while self._recent and self._recent[0] < since:
-            self._recent.popleft()
-        return len(self._recent) / _RECENT_S
+    def untold(self) -> WebhookCounts:
+        """What this replica has answered since it last told."""
+        return WebhookCounts(refused=self._refused, counts=tuple(self._counts))
 
     async def run(self) -> None:
         """Tell the store, for ever. What it doesn't take is told the next time."""

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from models.console import (
+    AccountLine,
     ConversationPage,
     ConversationRecord,
     DeploymentState,
     Operator,
     OperatorAction,
     OperatorSession,
+    OwnerPage,
     ReplyPage,
     StoredInbound,
     Traffic,
@@ -83,6 +85,12 @@ class ConsoleViews(Protocol):
     ) -> ReplyPage:
         """Those in the first of the states first, in each the latest first."""
         ...
+
+    async def owners(self, *, search: str, after: str | None, limit: int) -> OwnerPage:
+        """By id."""
+        ...
+
+    async def accounts_of(self, owner_id: str) -> list[AccountLine]: ...
 
     async def message(self, message_id: str) -> StoredInbound | None: ...
 

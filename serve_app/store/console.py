@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from models.console import (
+    AccountLine,
     ConversationPage,
     ConversationRecord,
+    OwnerPage,
     ReplyPage,
     StoredInbound,
     Traffic,
@@ -18,6 +20,7 @@ from serve_app.store.console_conversations import (
     read_conversation,
     stored_inbound,
 )
+from serve_app.store.console_owners import accounts_of, list_owners
 from serve_app.store.console_replies import list_replies
 from serve_app.store.console_traffic import (
     add_webhook_counts,
@@ -51,6 +54,14 @@ class PostgresConsoleViews:
             return await list_replies(
                 connection, states=states, search=search, after=after, limit=limit
             )
+
+    async def owners(self, *, search: str, after: str | None, limit: int) -> OwnerPage:
+        async with self._pool.connection() as connection:
+            return await list_owners(connection, search=search, after=after, limit=limit)
+
+    async def accounts_of(self, owner_id: str) -> list[AccountLine]:
+        async with self._pool.connection() as connection:
+            return await accounts_of(connection, owner_id)
 
     async def message(self, message_id: str) -> StoredInbound | None:
         async with self._pool.connection() as connection:

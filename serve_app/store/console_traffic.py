@@ -53,9 +53,9 @@ _MESSAGES = """
     GROUP BY GROUPING SETS ((1), (2))
 """
 _REPLIES = """
-    SELECT v.owner_id, r.status, count(*) AS count
+    SELECT v.owner_id, v.channel, r.status, count(*) AS count
     FROM replies r JOIN conversations v ON v.id = r.conversation_id
-    WHERE r.created_at > $1 GROUP BY 1, 2
+    WHERE r.created_at > $1 GROUP BY 1, 2, 3
 """
 _LAST_SENT = """
     SELECT updated_at FROM replies WHERE status = 'sent' ORDER BY created_at DESC LIMIT 1
@@ -126,9 +126,12 @@ async def read_traffic(connection: Connection, *, seconds: float, points: int) -
         else:
             received[round((row["slice"] - start).total_seconds() / width)] = row["count"]
     statuses: dict[ReplyStatus, int] = {}
+    channels: dict[tuple[str, ReplyStatus], int] = {}
     for row in replies:
         status = ReplyStatus(row["status"])
         statuses[status] = statuses.get(status, 0) + row["count"]
+        channel = (row["channel"], status)
+        channels[channel] = channels.get(channel, 0) + row["count"]
         _note(owners, row, "replies", row["count"])
         if status in _UNSENT:
             _note(owners, row, "failed", row["count"])
@@ -145,6 +148,7 @@ async def read_traffic(connection: Connection, *, seconds: float, points: int) -
             for name in sorted(stages, key=lambda name: (_ORDER.get(name, len(_ORDER)), name))
         ),
         replies=tuple(statuses.items()),
+        channels=tuple((name, status, count) for (name, status), count in channels.items()),
         owners=tuple(o for o in busiest if o.messages or o.turns or o.replies)[:_OWNERS],
         points=tuple(
             TrafficPoint(

@@ -63,23 +63,60 @@
     node.textContent = FORMAT.format(new Date(node.dateTime));
   });
 
-  // --- a thread follows its end, and keeps what is open or playing ---
+  // --- live parts: what changed is changed, all else stays: focus, scroll, what is open or playing ---
+  Object.assign(Idiomorph.defaults.callbacks, {
+    beforeNodeMorphed: (old, fresh) => {
+      if (old.nodeName === "TIME") return old.getAttribute("datetime") !== fresh.getAttribute("datetime");
+      if (!old.classList?.contains("chart")) return true;
+      // What is drawn in it isn't in the page that came.
+      for (const name of ["data-series", "aria-label"]) old.setAttribute(name, fresh.getAttribute(name));
+      return false;
+    },
+    beforeAttributeUpdated: (name, node) => !(name === "open" && node.nodeName === "DETAILS"),
+  });
   const follow = (thread) => { thread.scrollTop = thread.scrollHeight; };
+  const isAtEnd = (thread) => thread.scrollHeight - thread.scrollTop - thread.clientHeight < 60;
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.target.matches("[data-end]")) event.target.dataset.end = isAtEnd(event.target) ? "follow" : "";
+  });
+  document.addEventListener("htmx:afterSwap", (event) => {
+    drawAll();
+    localise(event.target);
+    if (event.target.dataset?.end === "follow") follow(event.target);
+  });
+
+  // --- a live part that gets no answer says so ---
+  let answered = new Date();
+  const stale = document.createElement("p");
+  stale.className = "verdict bad";
+  stale.setAttribute("role", "alert");
+  const isLive = (event) => event.target.matches?.("[data-live]");
   document.addEventListener("htmx:afterRequest", (event) => {
-    const thread = event.target;
-    if (thread.id !== "thread" || !event.detail.successful || thread.dataset.last === event.detail.xhr.responseText) return;
-    const busy = thread.querySelector("details[open]") || [...thread.querySelectorAll("audio")].some((audio) => !audio.paused);
-    if (busy) return;
-    thread.dataset.last = event.detail.xhr.responseText;
-    const atEnd = thread.scrollHeight - thread.scrollTop - thread.clientHeight < 60;
-    thread.innerHTML = event.detail.xhr.responseText;
-    localise(thread);
-    if (atEnd) follow(thread);
+    if (!isLive(event) || !event.detail.successful) return;
+    answered = new Date();
+    stale.remove();
   });
-  document.addEventListener("htmx:beforeRequest", (event) => {
-    if (document.hidden && (event.target.id === "figures" || event.target.id === "thread")) event.preventDefault();
-  });
-  document.addEventListener("htmx:afterSwap", (event) => { drawAll(); localise(event.target); });
+  for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
+    document.addEventListener(name, (event) => {
+      if (!isLive(event) || stale.isConnected) return;
+      const since = answered.toLocaleTimeString([], { timeStyle: "medium" });
+      event.target.before(stale);
+      stale.textContent = `No answer since ${since}: what you see is from then. Trying again.`;
+    });
+  }
+
+  // --- what was typed outlives a session that ended meanwhile ---
+  const draft = document.querySelector("[data-draft]");
+  const place = `draft ${location.pathname}`;
+  if (location.hash === "#sent") {
+    sessionStorage.removeItem(place);
+    history.replaceState(null, "", location.pathname);
+  }
+  if (draft) {
+    draft.value ||= sessionStorage.getItem(place) ?? "";
+    draft.addEventListener("input", () => sessionStorage.setItem(place, draft.value));
+  }
+  document.querySelector("form[action='/console/sign-out']")?.addEventListener("submit", () => sessionStorage.clear());
 
   // --- choosing and asking back ---
   document.addEventListener("change", (event) => {

@@ -42,8 +42,13 @@ PAGES = (
     "conversations/v7",
     "conversations/v7/thread",
     "dead",
+    "dead?q=nowhere+to+be+found",
     "replies",
+    "replies?state=failed",
+    "replies?q=number+77",
+    "replies/r7",
     "owners",
+    "owners?q=business",
     "owners/o3",
     "activity",
 )

@@ -51,8 +51,9 @@ async def fill(
                    'Person ' || n FROM generate_series(1, {conversations}) n""",
             f"""INSERT INTO conversations (id, owner_id, account_id, contact_id, account_sid, channel,
                    recipient, key, last_inbound_at)
-               SELECT 'v' || n, 'o' || n % {owners}, 'a' || n % {owners}, 'c' || n, 'AC' || n % {owners}, 'twilio',
-                   'whatsapp:+1', 'k' || n, now() - n * interval '30 seconds'
+               SELECT 'v' || n, 'o' || n % {owners}, 'a' || n % {owners}, 'c' || n,
+                   'AC' || n % {owners}, 'twilio', 'whatsapp:+1', 'k' || n,
+                   now() - n * interval '30 seconds'
                FROM generate_series(1, {conversations}) n""",
             f"""INSERT INTO turns (id, conversation_id, owner_id, hand_over, prompt_tokens,
                    completion_tokens, audio_seconds, timings, trace, created_at)

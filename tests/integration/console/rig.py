@@ -24,6 +24,7 @@ from serve_app.console.passwords import hash_password
 from serve_app.console.webhook_window import WebhookWindow
 from serve_app.console_bootstrap import mount_console, open_console
 from serve_app.ops.unmeasured import Unmeasured
+from serve_app.ports import Queue
 from serve_app.settings import AppSettings, ConsoleSettings, StoreSettings
 from serve_app.store.accounts import PostgresTwilioAccountRepository
 from serve_app.store.cipher import TokenCipher
@@ -125,9 +126,9 @@ async def add_operators(rig: Rig, *roles: Any) -> None:
 
 @asynccontextmanager
 async def open_rig(
-    database_url: str, *, token: str | None = TOKEN, **console: Any
+    database_url: str, *, token: str | None = TOKEN, letters: Queue | None = None, **console: Any
 ) -> AsyncGenerator[Rig]:
-    """`console` are the console's settings."""
+    """`console` are the console's settings; `letters` is a queue to show besides those in memory."""
     settings = AppSettings(console=ConsoleSettings(**console))
     app = FastAPI()
     mount_console(app)
@@ -156,7 +157,11 @@ async def open_rig(
             token=SecretStr(token) if token else None,
             public_url=URL,
             pool=pool,
-            queues={"inbound": inbound, "outbound": outbound},
+            queues={
+                "inbound": inbound,
+                "outbound": outbound,
+                **({letters.name: letters} if letters else {}),
+            },
             conversations=PostgresConversationRepository(pool=pool),
             replies=PostgresReplyRepository(pool=pool),
             owners=owners,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from pydantic import SecretStr
 
@@ -105,12 +107,10 @@ async def test_dead_letters_are_paged_newest_first_over_all_queues(
             path = text.split('class="more"><a href="')[1].split('"')[0] if "Older" in text else ""
             path = path.replace("&amp;", "&")
         assert [len(page) for page in pages] == [3, 3, 3, 1]
-        assert sorted(sum(pages, [])) == sorted(names)
+        assert sorted(name for page in pages for name in page) == sorted(names)
         # Each page's are newer than the next one's.
         stamps = [[name.split("/")[1].split("-")[0] for name in page] for page in pages]
-        assert all(
-            min(new) >= max(old) for new, old in zip(stamps, stamps[1:], strict=False)
-        )
+        assert all(min(new) >= max(old) for new, old in pairwise(stamps))
 
 
 async def test_a_search_tells_how_far_it_looked(
@@ -155,14 +155,18 @@ async def test_parked_replies_come_first_and_all_are_reached(database_url: str) 
             "UPDATE replies SET status = 'failed', error_code = 63016, updated_at = now()"
             " + seq * interval '1 second' WHERE seq > 100",
         )
-        await run(rig, "UPDATE replies SET status = 'parked', updated_at = '2020-01-01' WHERE id = 'r7'")
+        await run(
+            rig, "UPDATE replies SET status = 'parked', updated_at = '2020-01-01' WHERE id = 'r7'"
+        )
         await rig.sign_in()
         seen, path = list[str](), "/console/replies"
         while path:
             text = (await rig.http.get(path)).text
             assert "of 301: parked ones first" in text
             seen += [part.split('"')[0] for part in text.split('name="reply" value="')[1:]]
-            path = text.split('class="more"><a href="')[1].split('"')[0] if "Further" in text else ""
+            path = (
+                text.split('class="more"><a href="')[1].split('"')[0] if "Further" in text else ""
+            )
             path = path.replace("&amp;", "&")
         assert seen[0] == "r7"
         assert len(seen) == len(set(seen)) == 301

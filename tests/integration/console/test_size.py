@@ -1,0 +1,101 @@
+"""The console of a busy service: what a page costs, in time on a processor, which other load doesn't change."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from contextlib import aclosing
+from pathlib import Path
+
+import psutil
+import pytest
+from pydantic import SecretStr
+
+from models.jobs import DeadReason, NewJob
+from serve_app.queue.connection import connect
+from serve_app.queue.service import QueueService
+from serve_app.settings import QueueSettings
+from serve_app.store.cipher import TokenCipher
+from serve_app.store.console import PostgresConsoleViews
+from serve_app.store.pool import StorePool
+from tests.integration.console.benchmark import PAGES, spent_s
+from tests.integration.console.filling import fill
+from tests.integration.console.rig import KEY, open_rig
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+MESSAGES, OF_LAST_DAY = 120_000, 100_000
+LETTERS = 6_000
+PAGE_S = 0.25
+"""A page may take 300 ms on the clock."""
+READING_S = 0.35
+"""The figures of the last day, which are read once a minute while somebody looks."""
+
+
+async def busy(pool: StorePool) -> None:
+    token = TokenCipher(KEY).encrypt(SecretStr("token"))
+    share = OF_LAST_DAY / MESSAGES
+    await fill(pool, messages=MESSAGES, owners=200, token=token, last_day=share)
+    async with pool.connection() as connection:
+        await connection.execute(
+            "UPDATE replies SET status = CASE WHEN seq % 5 = 0 THEN 'parked' ELSE 'failed' END"
+            " WHERE seq % 240 = 0"
+        )
+        # What four replicas write down in a day.
+        await connection.execute(
+            "INSERT INTO webhook_samples (at, replica, refused, counts)"
+            " SELECT now() - n * interval '10 seconds', 'replica-' || r, 0,"
+            " ARRAY[1,2,3,4,5,0,0,0,0,0,0,0,0,0]"
+            " FROM generate_series(1, 8640) n, generate_series(1, 4) r"
+        )
+        await connection.execute("ANALYZE replies, webhook_samples")
+
+
+async def bury(queue: QueueService) -> str:
+    """Letters with a history, as those have that were tried."""
+    error = ValueError("the model didn't answer: " + "where it failed, " * 100)
+    jobs = [NewJob(id=f"j{n}", conversation=f"c{n}", payload="x" * 500) for n in range(LETTERS)]
+    for start in range(0, LETTERS, 500):
+        batch = jobs[start : start + 500]
+        await asyncio.gather(*(queue.bury(job, DeadReason.EXHAUSTED, error) for job in batch))
+    (latest,) = await queue.dead_latest(count=1)
+    return latest.id
+
+
+async def test_every_page_is_cheap_with_a_hundred_thousand_messages_of_the_last_day(
+    database_url: str, valkey_url: str, redis_prefix: str
+) -> None:
+    settings = QueueSettings(prefix=redis_prefix)
+    async with aclosing(connect(valkey_url, settings)) as redis:
+        letters = QueueService(redis=redis, name="letters", settings=settings)
+        async with open_rig(database_url, letters=letters) as rig:
+            await busy(rig.pool)
+            latest = await bury(letters)
+            async with rig.pool.connection() as connection:
+                folder = await connection.fetchval("SHOW data_directory")
+            server = psutil.Process(int((Path(folder) / "postmaster.pid").read_text().split()[0]))
+            await rig.sign_in()
+
+            views = PostgresConsoleViews(pool=rig.pool)
+            costs: list[float] = []
+            for _ in range(3):
+                before = spent_s(server)
+                traffic = await views.traffic(seconds=86_400, points=96)
+                costs.append(spent_s(server) - before)
+            assert traffic.turns == pytest.approx(OF_LAST_DAY, rel=0.02)
+            assert statistics.median(costs) < READING_S, costs
+
+            dear: dict[str, float] = {}
+            for page in (*PAGES, f"dead/letters/{latest}"):
+                costs = []
+                # The first finds nothing ready, nor in any cache.
+                for _ in range(4):
+                    before = spent_s(server)
+                    answer = await rig.http.get(f"/console/{page}")
+                    costs.append(spent_s(server) - before)
+                    assert answer.status_code == 200, page
+                cost = statistics.median(costs)
+                print(f"{page:40} {cost * 1000:6.1f} ms")
+                if cost > PAGE_S:
+                    dear[page] = cost
+            assert dear == {}
