@@ -18,7 +18,7 @@ from models.console import DeploymentState
 from models.errors import EngineUnavailableError
 from models.inference import EngineStats
 
-_KEPT_S = 5.0
+_KEPT_S = 15.0
 _LIMIT_S = 2.0
 
 
@@ -48,7 +48,14 @@ class RayClusterView:
     async def engines(self) -> list[EngineStats]:
         async with self._stats_lock:
             if time.monotonic() - self._stats_at > _KEPT_S:
-                asked = (call(handle, "stats", timeout_s=_LIMIT_S) for handle in self._engines)
+                # A question starts a replica where there is none: a model that was scaled to zero
+                # must not be kept awake by whoever looks.
+                running = {each.name for each in await self.deployments() if each.running}
+                asked = (
+                    call(handle, "stats", timeout_s=_LIMIT_S)
+                    for handle in self._engines
+                    if handle.deployment_name in running
+                )
                 found: list[EngineStats | BaseException] = await asyncio.gather(
                     *asked, return_exceptions=True
                 )

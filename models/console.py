@@ -265,3 +265,7 @@ class TrialAnswer(Frozen):
     hand_over: bool
     tokens: int
     seconds: float
+    passages: tuple[str, ...] = ()
+    """The documents that it was given passages of."""
+    left_out: tuple[str, ...] = ()
+    """Tools that would reach somebody else's server: a trial doesn't call them."""

@@ -80,6 +80,7 @@ async def open_console(
         trial = AssistantTrial(
             model=chat_model,
             tools=installed_tools(settings.conversation, TrialOwners(pool=pool)),
+            documents=documents,
             clock=clock,
             settings=settings.conversation,
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Sequence
 
-from models.accounts import Owner
+from models.accounts import Owner, Passage
 from models.console import TrialAnswer
 from models.conversations import Contact, Conversation
 from models.inference import ChatMessage
@@ -14,7 +15,7 @@ from serve_app.conversation.agent import Agent, Sampling
 from serve_app.conversation.business_hours import zone_of
 from serve_app.conversation.instructions import system_message
 from serve_app.conversation.tools import ToolRegistry
-from serve_app.ports import ChatModel, Clock, ToolContext
+from serve_app.ports import ChatModel, Clock, DocumentRepository, ToolContext
 from serve_app.settings import ConversationSettings
 
 
@@ -24,6 +25,7 @@ class AssistantTrial:
         *,
         model: ChatModel,
         tools: ToolRegistry,
+        documents: DocumentRepository,
         clock: Clock,
         settings: ConversationSettings,
     ) -> None:
@@ -34,6 +36,7 @@ class AssistantTrial:
             max_turn_tokens=settings.max_turn_tokens,
             tool_timeout_s=settings.tool_timeout_s,
         )
+        self._documents = documents
         self._clock = clock
         self._settings = settings
 
@@ -47,7 +50,12 @@ class AssistantTrial:
         conversation = Conversation(
             id="trial", owner_id=owner.id, account_id="trial", contact=contact, recipient="trial"
         )
-        told = system_message(owner, contact, now=now, spoken_language=None, passages=())
+        passages: Sequence[Passage] = ()
+        if self._settings.knowledge_passages:
+            passages = await self._documents.search(
+                owner.id, question, limit=self._settings.knowledge_passages
+            )
+        told = system_message(owner, contact, now=now, spoken_language=None, passages=passages)
         prompt = [ChatMessage(role="system", content=told)] if told else []
         began = time.perf_counter()
         result = await self._agent.run(
@@ -85,4 +93,6 @@ class AssistantTrial:
             hand_over=result.hand_over,
             tokens=result.usage.prompt_tokens + result.usage.completion_tokens,
             seconds=time.perf_counter() - began,
+            passages=tuple(passage.title for passage in passages),
+            left_out=tuple(tool.name for tool in assistant.http_tools),
         )

@@ -49,6 +49,25 @@ _FOUND = f"""
     UNION (SELECT conversation_id FROM replies WHERE provider_message_id = q.whole)
     UNION (SELECT conversation_id FROM turns WHERE trace->>'correlation_id' = q.whole)
 """
+# What was found is told instead of the latest message. Words around the hit, at most 160 characters.
+_HEADLINE = (
+    "left(ts_headline('simple', {0}, q.query, 'StartSel=\"\", StopSel=\"\", MaxWords=24'), 160)"
+)
+_FOUND_EXCERPT = f"""
+    WITH q AS MATERIALIZED (SELECT websearch_to_tsquery('simple', $2) AS query)
+    SELECT DISTINCT ON (found.id) found.id AS conversation_id, {_HEADLINE.format("found.said")} AS excerpt
+    FROM q, LATERAL (
+        (SELECT conversation_id AS id, received_at AS at,
+            coalesce(payload->>'body', '') || ' ' || coalesce(transcript, '') AS said
+        FROM messages WHERE conversation_id = ANY($1) AND {_MESSAGE_WORDS} @@ q.query
+        ORDER BY received_at DESC LIMIT {_MATCHES})
+        UNION ALL (SELECT conversation_id, created_at, body FROM replies
+        WHERE conversation_id = ANY($1)
+            AND to_tsvector('simple'::regconfig, left(body, 8000)) @@ q.query
+        ORDER BY created_at DESC LIMIT {_MATCHES})
+    ) AS found
+    ORDER BY found.id, found.at DESC
+"""
 _CURSOR = re.compile(r"([0-9.]+|-)~(.+)", re.DOTALL)
 
 
@@ -66,7 +85,7 @@ async def list_conversations(
         conditions.append("v.human")
     words = (text(search) or "").strip()
     if words:
-        ids = await connection.fetch(
+        matches = await connection.fetch(
             f"""
             WITH q AS MATERIALIZED (SELECT websearch_to_tsquery('simple', $1) AS query,
                 $2::text AS pattern, $3::text AS whole)
@@ -76,7 +95,7 @@ async def list_conversations(
             f"%{pattern(words)}%",
             words,
         )
-        conditions.append(f"v.id = ANY({value([row['id'] for row in ids])})")
+        conditions.append(f"v.id = ANY({value([row['id'] for row in matches])})")
     position = _CURSOR.fullmatch(after or "")
     if position is not None:
         at = "-infinity" if position[1] == "-" else position[1]
@@ -93,10 +112,11 @@ async def list_conversations(
         f"{_LINE} {where} ORDER BY v.last_inbound_at DESC NULLS LAST, v.id LIMIT $1", *values
     )
     shown = rows[:limit]
-    excerpts = {
-        row["conversation_id"]: row["excerpt"]
-        for row in await connection.fetch(_EXCERPT, [row["id"] for row in shown])
-    }
+    ids = [row["id"] for row in shown]
+    told = await connection.fetch(_EXCERPT, ids)
+    if words:
+        told += await connection.fetch(_FOUND_EXCERPT, ids, words)
+    excerpts = {row["conversation_id"]: row["excerpt"] for row in told}
     lines = tuple(_line(row, excerpts.get(row["id"], "")) for row in shown)
     return ConversationPage(
         lines=lines, after=_cursor(lines[-1]) if len(rows) > limit and lines else None

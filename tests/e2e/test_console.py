@@ -18,6 +18,7 @@ Visit = Callable[..., Visitor]
 ATTACK = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 PAGES = (
     "now?window=hour",
+    "now?window=day",
     "conversations",
     "dead",
     "replies",
@@ -157,6 +158,18 @@ def test_now_tells_of_what_just_happened(product: Product, visit: Visit, token: 
     with product.simulator as client:
         write(client, "whatsapp:+15558000002", "and a latte")
     expect(webhooks).not_to_have_text(before, timeout=30_000)
+    # What changed was changed in place: the charts are still drawn, and who was at a link is still there.
+    expect(page.locator(".chart canvas")).to_have_count(2)
+    link = page.get_by_role("link", name="Those that need a person")
+    link.focus()
+    as_of = page.locator(".as-of time").get_attribute("datetime") or ""
+    expect(page.locator(".as-of time")).not_to_have_attribute("datetime", as_of, timeout=30_000)
+    expect(link).to_be_focused()
+    # A page that gets no answer says so, and stops saying it.
+    page.route("**/now/figures*", lambda route: route.abort())
+    expect(page.get_by_role("alert")).to_contain_text("No answer since", timeout=30_000)
+    page.unroute("**/now/figures*")
+    expect(page.get_by_role("alert")).to_have_count(0, timeout=30_000)
     asks = """hidden => {
       Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
       const asking = new CustomEvent("htmx:beforeRequest", {bubbles: true, cancelable: true});

@@ -7,6 +7,7 @@ from pydantic import SecretStr
 
 from models.console import Role, WebhookCounts
 from models.jobs import DeadReason, NewJob
+from models.messages import MediaFile
 from serve_app.store.cipher import TokenCipher
 from serve_app.store.console import PostgresConsoleViews
 from tests.integration.console.benchmark import PAGES
@@ -212,6 +213,100 @@ async def test_figures_are_those_of_the_turns(database_url: str) -> None:
         assert 0 < (traffic.queued.p50 or 0) < (traffic.queued.p99 or 0) < 1
         assert sum(owner.messages for owner in traffic.owners) == traffic.messages
         assert sum(count for _, count in traffic.replies) == pytest.approx(MESSAGES / 2, abs=2)
+
+
+async def test_a_search_by_each_way_tells_what_was_found(database_url: str) -> None:
+    async with open_rig(database_url) as rig:
+        await filled(rig)
+        async with rig.pool.connection() as connection:
+            await connection.execute(
+                "UPDATE messages SET transcript = 'is the terrace heated in winter' WHERE turn_id = 't100'"
+            )
+            await connection.execute(
+                "UPDATE replies SET body = 'The gnocchi are vegan' WHERE id = 'r95'"
+            )
+        await rig.sign_in()
+        # Conversations have one message in ten: t100 is in v1, t95 in v6; neither is the latest.
+        for search, name, told in (
+            ("heated terrace", "Person 1", "is the terrace heated in winter"),
+            ("gnocchi", "Person 6", "The gnocchi are vegan"),
+            ("number 57", "Person 8", "number 57"),
+            ("+15553", "Person 3", ""),
+            ("Person 9", "Person 9", ""),
+            ("SM123", "Person 4", ""),
+            ("SR123", "Person 4", ""),
+            ("correlation-123", "Person 4", ""),
+        ):
+            page = (await rig.http.get("/console/conversations", params={"q": search})).text
+            assert page.count("<li>") == 1, search
+            assert f"<strong>{name}</strong>" in page, search
+            assert told in page, search
+
+
+async def test_a_conversation_tells_how_each_reply_was_made(database_url: str) -> None:
+    async with open_rig(database_url) as rig:
+        await filled(rig)
+        async with rig.pool.connection() as connection:
+            await connection.execute(
+                "INSERT INTO entries (conversation_id, turn_id, role, content, tool_calls, tool_call_id,"
+                " name) VALUES ('v1', 't100', 'assistant', '', $1, NULL, NULL),"
+                " ('v1', 't100', 'tool', '{\"price\": 3.8}', '[]', 'c1', 'price_of')",
+                [{"id": "c1", "name": "price_of", "arguments": {"item": "flat white"}}],
+            )
+        await rig.sign_in()
+        page = (await rig.http.get("/console/conversations/v1")).text
+        way = page.split('id="reply-r100"')[1].split("</article>")[0]
+        for told in (
+            "price_of",
+            "flat white",
+            "3.8",
+            "<dt>queued</dt>",
+            "<dt>answer</dt>",
+            "100 tokens read, 20 written",
+            "correlation-100",
+        ):
+            assert told in way, told
+
+
+async def test_files_of_messages_are_played_shown_or_downloaded(database_url: str) -> None:
+    """What a stranger sent is never a page of ours."""
+    kinds = {
+        "audio/ogg; codecs=opus": ("audio/ogg", "inline"),
+        "image/png": ("image/png", "inline"),
+        "image/svg+xml": ("application/octet-stream", "attachment"),
+        "text/html": ("application/octet-stream", "attachment"),
+    }
+    async with open_rig(database_url) as rig:
+        await filled(rig)
+        media = [{"url": f"https://x/{n}", "content_type": kind} for n, kind in enumerate(kinds)]
+        async with rig.pool.connection() as connection:
+            message = await connection.fetchval(
+                "UPDATE messages SET payload = payload || jsonb_build_object('media', $1::jsonb,"
+                " 'account_id', 'AC1', 'recipient', 'whatsapp:+1'), transcript = 'hello there'"
+                " WHERE turn_id = 't100' RETURNING id",
+                media,
+            )
+            await connection.execute(
+                """UPDATE twilio_accounts SET phone_numbers = '[{"address": "whatsapp:+1"}]'"""
+            )
+        for number, kind in enumerate(kinds):
+            rig.channel.files[f"https://x/{number}"] = MediaFile(content=b"it", content_type=kind)
+        await rig.sign_in()
+        page = (await rig.http.get("/console/conversations/v1")).text
+        assert f'<audio controls preload="none" src="/console/media/{message}/0"' in page
+        assert "“hello there”" in page
+        for number, (kind, how) in enumerate(kinds.values()):
+            answer = await rig.http.get(f"/console/media/{message}/{number}")
+            assert (answer.status_code, answer.content) == (200, b"it")
+            assert answer.headers["content-type"].split(";")[0] == kind
+            assert answer.headers["content-disposition"] == how
+            assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+        rig.channel.files.clear()
+        gone = await rig.http.get(f"/console/media/{message}/0")
+        assert gone.status_code == 404
+        assert "isn&#39;t there any more" in gone.text
+        assert (await rig.http.get(f"/console/media/{message}/9")).status_code == 404
 
 
 async def test_the_list_is_paged_without_gaps(database_url: str) -> None:

@@ -1,4 +1,4 @@
-"""The console of a busy service: what a page costs, in time on a processor, which other load doesn't change."""
+"""The console of a busy service: what a page costs in time on a processor, which load doesn't change."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from models.jobs import DeadReason, NewJob
+from serve_app.console import dead_letters
 from serve_app.queue.connection import connect
 from serve_app.queue.service import QueueService
 from serve_app.settings import QueueSettings
@@ -26,7 +27,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 MESSAGES, OF_LAST_DAY = 120_000, 100_000
 LETTERS = 6_000
-PAGE_S = 0.25
+PAGE_S = 0.1
 """A page may take 300 ms on the clock."""
 READING_S = 0.35
 """The figures of the last day, which are read once a minute while somebody looks."""
@@ -77,17 +78,17 @@ async def test_every_page_is_cheap_with_a_hundred_thousand_messages_of_the_last_
             await rig.sign_in()
 
             views = PostgresConsoleViews(pool=rig.pool)
-            costs: list[float] = []
+            turns, costs = list[int](), list[float]()
             for _ in range(3):
                 before = spent_s(server)
-                traffic = await views.traffic(seconds=86_400, points=96)
+                turns.append((await views.traffic(seconds=86_400, points=96)).turns)
                 costs.append(spent_s(server) - before)
-            assert traffic.turns == pytest.approx(OF_LAST_DAY, rel=0.02)
+            assert turns == pytest.approx([OF_LAST_DAY] * 3, rel=0.02)
             assert statistics.median(costs) < READING_S, costs
 
             dear: dict[str, float] = {}
             for page in (*PAGES, f"dead/letters/{latest}"):
-                costs = []
+                costs.clear()
                 # The first finds nothing ready, nor in any cache.
                 for _ in range(4):
                     before = spent_s(server)
@@ -96,6 +97,6 @@ async def test_every_page_is_cheap_with_a_hundred_thousand_messages_of_the_last_
                     assert answer.status_code == 200, page
                 cost = statistics.median(costs)
                 print(f"{page:40} {cost * 1000:6.1f} ms")
-                if cost > PAGE_S:
+                if cost > PAGE_S + (dead_letters._LOOK_S if page.startswith("dead?q") else 0):
                     dear[page] = cost
             assert dear == {}
