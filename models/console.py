@@ -179,6 +179,9 @@ class OwnerTraffic(Frozen):
     failed: int
     tokens: int
     audio_seconds: float
+    queued_p95: float | None = None
+    processing_p95: float | None = None
+    """Seconds, of the turns that were looked at; None without any."""
 
 
 class TrafficPoint(Frozen):

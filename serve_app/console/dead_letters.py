@@ -19,7 +19,7 @@ from serve_app.console.visits import NotFoundError, Visit
 from serve_app.ports import Queue
 
 _PAGE = 100
-_LOOK_S = 0.2
+LOOK_S = 0.2
 """That one page looks through letters for those that fit; a link goes on from there."""
 _AT_ONCE = 1_000
 """Letters that one form replays or discards at most."""
@@ -63,7 +63,7 @@ async def listing(visit: Visit) -> Response:
     after = visit.query("after")[:500]
     queues = _queues(visit, wanted.queue)
     total = sum([(await queue.backlog()).dead for queue in queues])
-    found = await _find(queues, wanted, after=after, most=_PAGE, limit_s=_LOOK_S)
+    found = await _find(queues, wanted, after=after, most=_PAGE, limit_s=LOOK_S)
     known = total if not wanted else len(found.letters) if not (after or found.after) else None
     return visit.show(
         "dead_letters.html",

@@ -49,11 +49,20 @@ async def _show(visit: Visit, template: str) -> Response:
     window = visit.query("window") if visit.query("window") in STRETCHES else "live"
     stretch = STRETCHES[window]
     parts = visit.parts
-    asked_queues = [_or_none(queue.backlog()) for queue in parts.queues.values()]
-    (figures, spooled), (deployments, engines), backlogs, checks = await asyncio.gather(
+    queues = parts.queues.values()
+    asked_queues = [_or_none(queue.backlog()) for queue in queues]
+    asked_retries = [_or_none(queue.retried(within_s=stretch.seconds)) for queue in queues]
+    (
+        (figures, spooled),
+        (deployments, engines),
+        backlogs,
+        retries,
+        checks,
+    ) = await asyncio.gather(
         asyncio.gather(_or_none(parts.figures.figures(window)), _or_none(parts.spooled())),
         _cluster(visit),
         asyncio.gather(*asked_queues),
+        asyncio.gather(*asked_retries),
         _checked(visit),
     )
     traffic = figures.traffic if figures else None
@@ -66,6 +75,7 @@ async def _show(visit: Visit, template: str) -> Response:
         words=stretch.words,
         as_of=traffic.as_of if traffic else None,
         backlogs=[backlog for backlog in backlogs if backlog is not None],
+        retried={queue.name: count for queue, count in zip(queues, retries, strict=True)},
         traffic=traffic,
         webhooks=webhooks,
         rate=_rate(webhooks, stretch.seconds),

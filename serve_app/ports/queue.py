@@ -83,6 +83,10 @@ class Queue(Protocol):
 
     async def backlog(self) -> Backlog: ...
 
+    async def retried(self, *, within_s: float) -> int:
+        """Turns that failed and were put off to be tried again, counted by the minute, for a day."""
+        ...
+
     async def job_state(self, job_id: str) -> tuple[JobState, Job | None]: ...
 
     async def dead(self, *, start: str = "-", count: int = 50) -> list[DeadLetter]:

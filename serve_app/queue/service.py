@@ -258,6 +258,12 @@ class QueueService:
             oldest_waiting_s=max(ages) / 1000,
         )
 
+    async def retried(self, *, within_s: float) -> int:
+        counts = [
+            await self._scripts.run("retried", keys, round(within_s)) for keys in self._shards
+        ]
+        return sum(counts)
+
     async def job_state(self, job_id: str) -> tuple[JobState, Job | None]:
         forgotten = JobState.UNKNOWN
         for shard, keys in enumerate(self._shards):

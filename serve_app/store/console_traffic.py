@@ -66,7 +66,7 @@ _ONE_IN = "AND abs(hashtext(t.id)::bigint) % {0} = 0"
 # Time in processing is what passed from the end of the queue to the end of the last step.
 _SAMPLED = f"""
     WITH sample AS MATERIALIZED (
-        SELECT t.created_at, t.completion_tokens, t.audio_seconds, t.timings,
+        SELECT t.created_at, t.owner_id, t.completion_tokens, t.audio_seconds, t.timings,
             (SELECT sum((s->>'seconds')::float8) FROM jsonb_array_elements(t.timings) s
                 WHERE s->>'step' = 'queued') AS queued,
             (SELECT sum((s->>'seconds')::float8) FROM jsonb_array_elements(t.timings) s
@@ -85,6 +85,10 @@ _SAMPLED = f"""
             percentile_cont(0.95) WITHIN GROUP (ORDER BY queued) AS queued,
             percentile_cont(0.95) WITHIN GROUP (ORDER BY processing) AS processing
         FROM sample GROUP BY 1
+    ), owner AS (
+        SELECT owner_id, percentile_cont(0.95) WITHIN GROUP (ORDER BY queued) AS queued_p95,
+            percentile_cont(0.95) WITHIN GROUP (ORDER BY processing) AS processing_p95
+        FROM sample GROUP BY 1
     )
     SELECT count(*) AS turns, count(queued) AS waited,
         {_QUANTILES.format("queued")} AS queued, {_QUANTILES.format("processing")} AS processing,
@@ -93,7 +97,8 @@ _SAMPLED = f"""
         (SELECT coalesce(sum(seconds), 0) FROM step WHERE step = 'transcribe' AND audio_seconds > 0)
             AS transcribing,
         (SELECT jsonb_agg(to_jsonb(stage)) FROM stage) AS stages,
-        (SELECT jsonb_agg(to_jsonb(slice)) FROM slice) AS slices
+        (SELECT jsonb_agg(to_jsonb(slice)) FROM slice) AS slices,
+        (SELECT jsonb_agg(to_jsonb(owner)) FROM owner) AS owners
     FROM sample
 """
 
@@ -135,6 +140,11 @@ async def read_traffic(connection: Connection, *, seconds: float, points: int) -
         _note(owners, row, "replies", row["count"])
         if status in _UNSENT:
             _note(owners, row, "failed", row["count"])
+    found_owners: list[dict[str, Any]] = sample["owners"] or []
+    for each in found_owners:
+        if each["owner_id"] in owners:
+            owner = owners[each["owner_id"]]
+            owners[owner.owner_id] = owner.model_copy(update=each)
     busiest = sorted(owners.values(), key=lambda owner: (-owner.messages, owner.owner_id))
     return Traffic(
         seconds=seconds,

@@ -42,6 +42,7 @@ class MemoryQueue:
         self._boxes = Mailboxes(
             name=name, settings=self._settings, now=self._now, changed=self._changed
         )
+        self._retries: list[float] = []
         self.down = False
 
     @property
@@ -125,6 +126,7 @@ class MemoryQueue:
         )
         delay = max(self._random.uniform(0, ceiling), retry_after or 0.0)
         self._boxes.park(claim.conversation, self._now() + delay)
+        self._retries.append(self._now())
         return []
 
     async def snooze(
@@ -230,6 +232,10 @@ class MemoryQueue:
             dead=len(self._boxes.dead),
             oldest_waiting_s=now - min(waiting, default=now),
         )
+
+    async def retried(self, *, within_s: float) -> int:
+        since = self._now() - within_s
+        return sum(at >= since for at in self._retries)
 
     async def job_state(self, job_id: str) -> tuple[JobState, Job | None]:
         now, entry = self._now(), self._boxes.entries.get(job_id)

@@ -253,6 +253,7 @@ async def test_a_retry_keeps_the_order_while_others_go_on(rig: Rig) -> None:
     again = await rig.take_one()
     assert ids(again) == ["a1"]
     assert again.jobs[0].attempts == 1
+    assert await rig.queue.retried(within_s=300) == 1
     await rig.queue.complete(again)
     assert ids(await rig.take_one()) == ["a2"]
 

@@ -14,6 +14,7 @@
 local READY, ACTIVE, DELAYED, DEAD, BURIED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local RING, LINED = KEYS[6], KEYS[7]
 local PREFIX = ARGV[1]
+local RETRIED = PREFIX .. 'retried' -- minute since the epoch: turns that failed in it and come again
 local GROUP = 'turns'
 
 local function job_key(id) return PREFIX .. 'job:' .. id end
@@ -161,6 +162,16 @@ local function add_history(id, body, now, limit, snooze)
   lines[#lines + 1] = '{"at":' .. string.format('%.3f', now / 1000) .. ',' .. body
   local first = math.max(1, #lines - tonumber(limit) + 1)
   redis.call('HSET', key, 'h', table.concat(lines, '\n', first))
+end
+
+-- Counts a retry. What is older than a day is of no use to anybody.
+local function count_retry(now)
+  local minute = math.floor(now / 60000)
+  redis.call('HINCRBY', RETRIED, int(minute), 1)
+  if redis.call('HLEN', RETRIED) <= 1500 then return end
+  for _, old in ipairs(redis.call('HKEYS', RETRIED)) do
+    if tonumber(old) < minute - 1440 then redis.call('HDEL', RETRIED, old) end
+  end
 end
 
 -- Writes the dead letter and removes the job; returns the letter as XRANGE would.

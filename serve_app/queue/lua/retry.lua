@@ -14,6 +14,7 @@ if single and tonumber(redis.call('HGET', job_key(ARGV[10]), 'a')) >= tonumber(A
   go_on(conversation, entry, now)
   return { letter }
 end
+count_retry(now)
 park(conversation, now + tonumber(ARGV[6]), 'later')
 drop_entry(entry)
 return {}

@@ -123,7 +123,7 @@ async def test_a_search_tells_how_far_it_looked(
         page = (await rig.http.get("/console/dead?q=wanted")).text
         assert "1 like that among 150" in page
         assert "Replay all 1?" in page
-        monkeypatch.setattr(dead_letters, "_LOOK_S", -1.0)
+        monkeypatch.setattr(dead_letters, "LOOK_S", -1.0)
         page = (await rig.http.get("/console/dead?q=wanted")).text
         assert "None like that among the 1 that were looked at, of 150" in page
         assert "Look further" in page

@@ -212,6 +212,14 @@ async def test_figures_are_those_of_the_turns(database_url: str) -> None:
         assert [name for name, _ in traffic.stages][:2] == ["queued", "record"]
         assert 0 < (traffic.queued.p50 or 0) < (traffic.queued.p99 or 0) < 1
         assert sum(owner.messages for owner in traffic.owners) == traffic.messages
+        assert sum(owner.turns for owner in traffic.owners) == traffic.turns
+        assert all(0 < (owner.queued_p95 or 0) < 1 for owner in traffic.owners)
+        assert all(0 < (owner.processing_p95 or 0) < 3 for owner in traffic.owners)
+        assert traffic.last_sent_at is not None
+        # Of a quiet stretch, too.
+        quiet = await PostgresConsoleViews(pool=rig.pool).traffic(seconds=1, points=4)
+        assert quiet.messages == 0
+        assert quiet.last_sent_at == traffic.last_sent_at
         assert sum(count for _, count in traffic.replies) == pytest.approx(MESSAGES / 2, abs=2)
 
 
