@@ -88,7 +88,7 @@
   // --- a live part that gets no answer says so ---
   let answered = new Date();
   const stale = document.createElement("p");
-  stale.className = "verdict bad";
+  stale.className = "verdict bad stale";
   stale.setAttribute("role", "alert");
   const isLive = (event) => event.target.matches?.("[data-live]");
   document.addEventListener("htmx:afterRequest", (event) => {

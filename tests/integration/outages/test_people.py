@@ -14,6 +14,7 @@ import pytest
 
 from models.conversations import Reply, ReplyStatus
 from serve_app.bootstrap import open_delivery_tools, read_environment
+from serve_app.store.operators import PostgresOperatorRepository
 from tests.fixtures.proxy import open_proxy
 from tests.integration.chain.command_line import recado
 from tests.integration.chain.house import BUSINESS, House, contact, open_house, until
@@ -197,6 +198,15 @@ async def test_one_is_dropped_and_one_sent_blindly(house: Any, tmp_path: Path) -
         reply = await at.stores.replies.get(unwanted.id)
         assert reply is not None
         assert reply.status is ReplyStatus.CANCELED
+        # On record as the console's deeds are, with who gave the command.
+        deeds = await PostgresOperatorRepository(pool=at.stores.pool).actions(limit=9)
+        assert [(deed.action, deed.subject, deed.outcome) for deed in reversed(deeds)] == [
+            ("drop", f"reply {unwanted.id}", "dropped"),
+            ("resend", f"reply {unwanted.id}", "refused"),
+            ("resend blindly", f"reply {wanted.id}", "resent"),
+            ("resend blindly", f"reply {wanted.id}", "refused"),
+        ]
+        assert all("command line" in deed.operator for deed in deeds)
 
 
 async def test_an_unknown_reply(house: Any, tmp_path: Path) -> None:
