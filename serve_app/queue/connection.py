@@ -69,6 +69,11 @@ def connect(url: str, settings: QueueSettings) -> Redis:
     return client
 
 
+def lane_of(redis: Redis, *, limit_s: float) -> CommandLane:
+    """The client's own, or one for a client that `connect` hasn't made."""
+    return redis.lane if isinstance(redis, QueueClient) else CommandLane(redis, limit_s=limit_s)
+
+
 def _connect_cluster(url: str, settings: QueueSettings) -> Redis:
     if url.startswith("unix:"):
         raise ValueError("queue.cluster needs a redis:// or rediss:// address of one of its nodes")

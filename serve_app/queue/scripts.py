@@ -11,9 +11,8 @@ from typing import Any, cast
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
-from serve_app.queue.connection import FAILURES, QueueClient, meaning, translated
+from serve_app.queue.connection import FAILURES, lane_of, meaning, translated
 from serve_app.queue.keys import GROUP, ShardKeys
-from serve_app.queue.lane import CommandLane
 from serve_app.queue.wire import Arg
 
 
@@ -32,8 +31,7 @@ class ScriptRunner:
 
     def __init__(self, *, redis: Redis, timeout_s: float) -> None:
         self._execute = cast("Callable[..., Awaitable[Any]]", redis.execute_command)  # pyright: ignore[reportUnknownMemberType] - untyped there
-        shared = isinstance(redis, QueueClient)
-        self._lane = redis.lane if shared else CommandLane(redis, limit_s=timeout_s)
+        self._lane = lane_of(redis, limit_s=timeout_s)
         self._timeout_s = timeout_s
         self._scripts: dict[str, Script] = {}
 

@@ -11,8 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from serve_app.ports import SendLane
-from serve_app.queue.connection import translated
-from serve_app.queue.lane import CommandLane
+from serve_app.queue.connection import lane_of, translated
 
 PATIENCE_S = 5.0
 """How late a waiting message may come back without losing its place in line."""
@@ -33,7 +32,7 @@ class RedisSendRates:
     ) -> None:
         """A sender that was too fast goes at half its rate for `recovery_s`; each further strike halves it
         again, and doubles its pause up to `longest_pause_s`."""
-        self._lane = CommandLane(redis)
+        self._lane = lane_of(redis, limit_s=timeout_s)
         self._prefix = prefix
         self._timeout_s = timeout_s
         self._longest_pause_s = longest_pause_s
