@@ -57,6 +57,8 @@ async def test_redis_away(weather: Any, how: str) -> None:
 async def test_postgres_away(weather: Any, how: str) -> None:
     async with weather() as at:
         async with at.chatter():
+            # The account is known from then on.
+            await until(lambda: bool(at.answers))
             await asyncio.sleep(0.4)
             await away(at.postgres, how)
             await asyncio.sleep(1.2)
