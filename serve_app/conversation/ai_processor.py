@@ -243,6 +243,8 @@ class AIProcessor:
         said = [content for h in heard if (content := as_read(h))]
         heard_entries = tuple(HistoryEntry(role="user", content=text) for text in said)
         contact, owner = turn.conversation.contact, context.owner
+        language = next((h.language for h in reversed(heard) if h.language), None)
+        timezone = likely_timezone(contact.address, near=owner.timezone, now=self._clock.now())
         committed = await self._conversations.commit_turn(
             TurnOutcome(
                 turn_id=turn.turn_id,
@@ -262,10 +264,9 @@ class AIProcessor:
                     at=self._clock.now(),
                 ),
                 refused=context.refused,
-                contact_language=next((h.language for h in reversed(heard) if h.language), None),
-                contact_timezone=likely_timezone(
-                    contact.address, near=owner.timezone, now=self._clock.now()
-                ),
+                # What is known already needn't be written again.
+                contact_language=None if language == contact.language else language,
+                contact_timezone=None if timezone == contact.timezone else timezone,
                 usage=result.usage,
                 audio_seconds=sum(h.audio_seconds for h in heard),
                 timings=timer.steps,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from phonenumbers import NumberParseException, parse
@@ -19,6 +20,12 @@ def likely_timezone(address: str, *, near: str, now: datetime) -> str | None:
     Where it could be several (Spain and its islands), it is the owner's own (`near`) if that is among
     them, else one that has the same time as `near` now, else none.
     """
+    # The same for the rest of the hour: clocks are seldom changed.
+    return _likely(address, near, now.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
+
+
+@lru_cache(maxsize=4096)
+def _likely(address: str, near: str, now: datetime) -> str | None:
     number = address
     for prefix in _PREFIXES:
         number = number.removeprefix(prefix)

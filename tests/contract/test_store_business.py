@@ -108,6 +108,23 @@ class TestQuota:
         assert await store.replies.get("reply-2") is None
         assert await store.owners.messages_this_month("o1") == 1
 
+    async def test_turns_without_places_at_once_are_as_many_as_there_is_room(
+        self, store: Store
+    ) -> None:
+        await store.owners.save(an_owner(plan=LIMITED))
+        await store.accounts.save(an_account())
+        for number in (100, 101):
+            assert await store.owners.reserve_turn("o1", turn_id=f"turn-{number}")
+        found = await asyncio.gather(
+            *(answer(store, n, reserve=False) for n in range(20)), return_exceptions=True
+        )
+        assert found.count(True) == 5
+        assert sum(isinstance(error, RetryableError) for error in found) == 15
+        assert await asyncio.gather(*(answer(store, n) for n in (100, 101))) == [True, True]
+        assert await store.owners.messages_this_month("o1") == 7
+        for number, committed in enumerate(found):
+            assert (await store.replies.get(f"reply-{number}") is not None) == (committed is True)
+
     async def test_a_new_month_is_a_new_quota(self, store: Store) -> None:
         await store.owners.save(an_owner(timezone="UTC", plan=Plan(code="one", monthly_messages=1)))
         await store.accounts.save(an_account())
