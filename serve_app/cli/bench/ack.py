@@ -97,7 +97,12 @@ def _start_sides(
         ),
         offline=True,
     )
-    defaults = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}
+    defaults = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        # By default Ray lets its workers give way to all else: a busy machine would measure the others.
+        "RAY_worker_niceness": "0",
+    }
     uvicorn = [sys.executable, "-m", "uvicorn", "--factory", f"{ack_peer.__name__}:create_peer"]
     uvicorn += ["--port", str(ports["uvicorn"]), "--no-access-log", "--log-level", "warning"]
     commands = {
