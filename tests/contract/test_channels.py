@@ -297,7 +297,7 @@ async def provider_named(name: str) -> AsyncIterator[Provider]:
     if name == "memory":
         yield InMemory()
         return
-    async with stage(request_timeout_s=1.0) as on:
+    async with stage(request_timeout_s=2.0) as on:
         if name == "whatsapp_cloud":
             yield OverCloudSimulator(
                 on, CLOUD_BUSINESS, CLOUD_CONTACT, path="/whatsapp_cloud", opted_out=131050
