@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
-from starlette.types import Message, Receive, Scope, Send
+import asyncio
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from urllib.parse import urlencode
 
-from serve_app.api.undisturbed import HEADER, middlewares
+import pytest
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_app.api.undisturbed import HEADER, Undisturbed, middlewares
+from tests.unit.api.door import INBOUND, open_door, signed, text_message
 
 OTHER = (b"host", b"bot.example.com")
 
@@ -43,6 +51,39 @@ async def test_nothing_else_does(method: str, path: str) -> None:
 
 async def test_other_protocols_pass() -> None:
     assert await headers_behind({"type": "websocket", "path": "/", "headers": [OTHER]}) == [OTHER]
+
+
+async def test_a_webhook_is_kept_when_its_sender_hangs_up() -> None:
+    params = text_message()
+    body = urlencode(params)
+    request = (
+        f"POST {INBOUND} HTTP/1.1\r\nHost: bot.example.com\r\nContent-Length: {len(body)}\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\n"
+        f"X-Twilio-Signature: {signed(INBOUND, params)}\r\n\r\n{body}"
+    )
+    async with open_door() as door:
+        # Long enough to be hung up on, and then it goes to the spool.
+        door.inbound.hung = True
+        async with serving(Undisturbed(door.app)) as port:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request.encode())
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+            async with asyncio.timeout(5):
+                while not door.store.tables.spool:  # noqa: ASYNC110 -- the server's doing
+                    await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp) -> AsyncGenerator[int]:
+    """On uvicorn, as Serve's replicas do; the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        await task
 
 
 def test_serve_takes_the_header_at_its_word() -> None:
