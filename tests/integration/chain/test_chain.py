@@ -178,12 +178,12 @@ async def test_a_worker_that_dies_after_the_commit_does_not_answer_twice(
     async with house(staffed=False) as at:
         reached = asyncio.Event()
 
-        async def die_here(self: Any, turn_ids: Any) -> Any:
+        async def die_here(self: Any, replies: Any) -> Any:
             reached.set()
             await asyncio.sleep(3600)
 
         with monkeypatch.context() as patched:
-            patched.setattr(AIProcessor, "publish_replies", die_here)
+            patched.setattr(AIProcessor, "_enqueue", die_here)
             async with at.worker() as doomed:
                 await at.write("Hello")
                 await asyncio.wait_for(reached.wait(), 10)
