@@ -7,7 +7,7 @@ from typing import Any
 
 from ray.exceptions import ActorDiedError, RayError, RayTaskError, WorkerCrashedError
 from ray.serve.exceptions import RayServeException
-from ray.serve.handle import DeploymentHandle
+from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from models.errors import EngineUnavailableError, RecadoError
 from models.inference import ChatReply, ChatRequest, Transcript, TranscriptionRequest
@@ -41,9 +41,7 @@ async def call(handle: DeploymentHandle[Any], method: str, *args: object, timeou
     Raises the error of our own tree that the replica raised, else `EngineUnavailableError`.
     """
     try:
-        response = getattr(handle, method).remote(*args)
-        async with asyncio.timeout(timeout_s):
-            return await response
+        return await _answer(getattr(handle, method).remote(*args), timeout_s=timeout_s)
     except RayTaskError as error:
         if isinstance(error.cause, RecadoError):
             raise error.cause from None
@@ -58,3 +56,13 @@ async def call(handle: DeploymentHandle[Any], method: str, *args: object, timeou
         ) from error
     except (RayError, RayServeException) as error:
         raise EngineUnavailableError(f"{handle.deployment_name}: {error}") from error
+
+
+async def _answer(response: DeploymentResponse[Any], *, timeout_s: float) -> Any:
+    """Ray lets a request run on whose answer nobody waits for any more."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await response
+    except (asyncio.CancelledError, TimeoutError):
+        response.cancel()
+        raise

@@ -1,7 +1,8 @@
 """A Serve application with a task consumer, in a process and a cluster of its own.
 
-`python -m tests.integration.tasks.application REDIS_URL PREFIX FOLDER` prints `ready` and stops when its
-standard input is closed. Handlers leave files in FOLDER, so that the test sees what ran where.
+`python -m tests.integration.tasks.application REDIS_URL PREFIX FOLDER CHAT_URL` prints `ready` and stops when
+its standard input is closed. Handlers leave files in FOLDER, so that the test sees what ran where; a second
+application is `ChatModel` with the server at CHAT_URL.
 """
 
 from __future__ import annotations
@@ -21,8 +22,12 @@ from ray import serve
 from ray.serve.schema import TaskProcessorConfig
 from ray.serve.task_consumer import task_consumer, task_handler
 
+from deployments.chat_model import ChatModel
+from deployments.handles import RemoteChatModel
 from deployments.tasks import RedisStreamsAdapterConfig, StreamsTaskConsumer
 from models.errors import PermanentError
+from models.inference import ChatMessage, ChatRequest
+from serve_app.settings import ChatSettings, LogSettings
 
 CONCURRENCY = 4
 
@@ -99,7 +104,21 @@ def application(url: str, prefix: str, folder: Path) -> serve.Application:
             finally:
                 (folder / name).write_text(json.dumps("ended"))
 
+        @task_handler
+        async def ask(self, text: str, timeout_s: float) -> str:
+            handle = serve.get_deployment_handle("ChatModel", app_name="models")
+            request = ChatRequest(
+                request_id=text, messages=(ChatMessage(role="user", content=text),)
+            )
+            return (await RemoteChatModel(handle, timeout_s=timeout_s).chat(request)).content
+
     return Work.bind()
+
+
+def models(chat_url: str) -> serve.Application:
+    settings = ChatSettings(engine="openai", model="slow", base_url=chat_url, retries=0)
+    chat_model = ChatModel.options(ray_actor_options={"num_cpus": 0.1})
+    return chat_model.bind(settings, device="cpu", log=LogSettings())
 
 
 def _die_unless(marker: Path, result: str) -> str:
@@ -110,7 +129,7 @@ def _die_unless(marker: Path, result: str) -> str:
 
 
 def main() -> None:
-    url, prefix, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    url, prefix, folder, chat_url = sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4]
     ray.init(
         address="local",
         num_cpus=2,
@@ -120,6 +139,7 @@ def main() -> None:
         object_store_memory=128 * 1024**2,
     )
     serve.start(proxy_location="Disabled")
+    serve.run(models(chat_url), name="models", route_prefix=None)
     serve.run(application(url, prefix, folder), name="work", route_prefix=None)
     print("ready", flush=True)
     sys.stdin.read()

@@ -20,6 +20,7 @@ from deployments.tasks import RedisStreamsTaskProcessorAdapter
 from models.errors import PermanentError
 from models.jobs import DeadReason
 from tests.integration.tasks.application import task_config
+from tests.integration.tasks.slow_chat_server import SlowChatServer, slow_chat_server
 
 pytestmark = pytest.mark.integration
 
@@ -35,7 +36,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tasks(valkey_url: str, folder: Path) -> Iterator[RedisStreamsTaskProcessorAdapter]:
+def chat_server() -> Iterator[SlowChatServer]:
+    with slow_chat_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def tasks(
+    valkey_url: str, folder: Path, chat_server: SlowChatServer
+) -> Iterator[RedisStreamsTaskProcessorAdapter]:
     """The adapter as another application would use it, with the consumer running elsewhere."""
     prefix = f"tasks-{uuid.uuid4().hex[:8]}"
     errors = folder / "errors"
@@ -43,7 +52,7 @@ def tasks(valkey_url: str, folder: Path) -> Iterator[RedisStreamsTaskProcessorAd
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "tests.integration.tasks.application"),
-                *(valkey_url, prefix, str(folder)),
+                *(valkey_url, prefix, str(folder), chat_server.url),
             ],
             cwd=PROJECT,
             env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(PROJECT)},
@@ -144,6 +153,23 @@ def test_a_running_task_is_cancelled(tasks: RedisStreamsTaskProcessorAdapter, fo
     tasks.cancel_task_sync(task.id)
     assert settled(tasks, task.id).status == "REVOKED"
     assert until(lambda: json.loads((folder / "hanging").read_text()), "ended".__eq__)
+
+
+@pytest.mark.parametrize("limit_s", [None, 1.0])
+def test_a_lost_turn_ends_its_reply_where_it_is_written(
+    tasks: RedisStreamsTaskProcessorAdapter, chat_server: SlowChatServer, limit_s: float | None
+) -> None:
+    """Cancelled or out of time here, it ends in `ChatModel`'s replica and on the server behind it."""
+    text = f"lost-{limit_s}"
+    task = tasks.enqueue_task_sync("ask", [text, limit_s or 300.0])
+    assert text in chat_server.asked.get(timeout=LIMIT_S)
+    if limit_s is None:
+        assert chat_server.abandoned.empty()
+        tasks.cancel_task_sync(task.id)
+    assert text in chat_server.abandoned.get(timeout=LIMIT_S)
+    # What ran out of time is tried again by the queue.
+    tasks.cancel_task_sync(task.id)
+    assert settled(tasks, task.id).status == "REVOKED"
 
 
 def test_a_failing_task_is_retried_and_then_a_dead_letter(
