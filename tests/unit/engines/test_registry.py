@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from models.errors import InferenceError
 from serve_app.engines.openai_compatible import OpenAICompatibleEngine
@@ -60,6 +61,15 @@ def test_the_openai_engine_needs_an_address():
     assert isinstance(create_chat_engine(settings, device="cpu"), OpenAICompatibleEngine)
     with pytest.raises(InferenceError, match="base_url"):
         create_chat_engine(ChatSettings(engine="openai"), device="cpu")
+
+
+def test_the_log_says_which_speech_engine_was_chosen_and_why():
+    with capture_logs() as entries:
+        create_speech_engine(SpeechSettings(engine="auto"), device="cpu")
+        create_speech_engine(SpeechSettings(engine="transformers"), device="cpu")
+    [chosen] = [entry for entry in entries if entry["event"] == "speech_engine_chosen"]
+    assert (chosen["engine"], chosen["device"]) == ("faster-whisper", "cpu")
+    assert "CTranslate2" in chosen["reason"]
 
 
 def test_creating_engines_imports_no_inference_library():
