@@ -13,9 +13,9 @@ QUICK: dict[str, dict[str, Any]] = {
     "scale": {
         "messages": 150,
         "max_replicas": 2,
-        "downscale_delay_s": 3.0,
+        "downscale_delay_s": 4.0,
         "to_zero_delay_s": 4.0,
-        "limit_s": 60.0,
+        "limit_s": 75.0,
     },
 }
 """By command and option, in the order in which `recado bench all` runs them."""

@@ -212,6 +212,9 @@ def _ratios(figures: Figures) -> dict[str, float]:
             )
         by_cpu = {name: sides[name].per_cpu_s for name in rates}
         found |= ratios(by_cpu, {}, of=f"{load} per CPU second")
+        if short:
+            by_cpu["recado"] = sides[SHORT].per_cpu_s
+            found |= ratios(by_cpu, {}, of=f"{load} per CPU second with short windows")
     return found
 
 
