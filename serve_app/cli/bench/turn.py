@@ -211,7 +211,8 @@ def _role(process: psutil.Process, name: str, line: str) -> str | None:
     if process.pid == os.getpid():
         return "publisher"
     if "bench.turn_process" in line:
-        return line.rsplit(" ", 1)[-1]
+        # Another benchmark may run on this machine.
+        return line.rsplit(" ", 1)[-1] if process.ppid() == os.getpid() else None
     folder = os.environ["RECADO_DATA_DIR"]
     if name == "postgres":
         # Its title hides the arguments; other Postgres servers of this machine aren't ours.
