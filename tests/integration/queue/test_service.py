@@ -428,4 +428,4 @@ async def test_memory_follows_the_backlog(
     rest = [key for key in keys if ":dedupe:" not in key]
     keys = ShardKeys.of(prefix=redis_prefix, name="inbound", shard=0)
     assert set(rest) == {keys.ready, f"{keys.prefix}retried"}
-    assert await redis.xlen(rest[0]) == 0
+    assert await redis.xlen(keys.ready) == 0
