@@ -63,16 +63,15 @@ class Service:
 
 async def test_a_quota_is_exact_under_a_hundred_turns_at_once(house: Open) -> None:
     people = range(1, 101)
-    async with house(worker={"concurrency": 100}) as at:
+    # Nobody dies here, and a slow machine isn't to be taken for that.
+    async with house(worker={"concurrency": 100}, queue={"lease_s": 20.0}) as at:
         await change(at, plan=Plan(code="limited", monthly_messages=17))
         await asyncio.gather(*(at.write(f"Hello {n}", of=n) for n in people))
         said = [body for n in people for body in await at.received(of=n, seconds=60)]
         refusal = TEXTS.text("quota_exceeded", "en")
         assert len(said) == 100
         assert sum(body != refusal for body in said) == 17
-        # A turn that a slow machine takes for dead is computed once more, for the same contact.
-        asked = {request.request_id for request in at.chat.requests}
-        assert len(asked) == 17, "the model is asked for nobody else"
+        assert len(at.chat.requests) == 17, "the model is asked for nobody else"
         assert await at.stores.owners.messages_this_month("chain") == 17
 
 
