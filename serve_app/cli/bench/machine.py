@@ -9,6 +9,7 @@ from importlib.metadata import version
 from statistics import median
 
 from models.errors import RecadoError
+from serve_app.local.servers import port_is_free
 
 
 def describe_machine(*packages: str) -> dict[str, str]:
@@ -36,7 +37,6 @@ def free_port() -> int:
 def free_port_block() -> int:
     """A port with room for the others that `recado up` derives from it."""
     for port in range(31_000, 60_000, 1_000):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
+        if port_is_free(port):
+            return port
     raise RecadoError("no free port from 31000 on: end what uses them")
