@@ -17,7 +17,7 @@ _BIN = Path(sys.executable).parent
 _PARTS = ("unit", "contract", "integration")
 _PRODUCT = ("e2e", "faults")
 _AT_ONCE = 4
-"""Processes, each with stores of its own."""
+"""Processes, each with stores of its own; more than there are processors, since tests wait a lot."""
 _LANES = 2
 """One has the product, the other what starts servers of its own: mostly both wait."""
 
@@ -62,7 +62,7 @@ def _pytests(arguments: list[str]) -> dict[str, list[str]]:
     pytest = [sys.executable, "-m", "pytest"]
     if arguments:
         return {"pytest": [*pytest, *arguments]}
-    side_by_side = ["-n", "auto", "--maxprocesses", str(_AT_ONCE), "--dist", "worksteal"]
+    side_by_side = ["-n", str(_AT_ONCE), "--dist", "worksteal"]
     lanes = ["-n", str(_LANES), "--dist", "loadgroup"]
     return {
         "pytest parts": [*pytest, *side_by_side, *(f"tests/{floor}" for floor in _PARTS)],
