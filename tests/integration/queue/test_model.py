@@ -163,6 +163,11 @@ class Model:
         else:
             del self.mailboxes[conversation]
 
+    def hand_back(self, conversation: str) -> None:
+        """It was its turn already: nothing is waited for."""
+        del self.running[conversation]
+        self.make_ready(conversation)
+
     def delay(self, conversation: str, due: int) -> None:
         del self.running[conversation]
         self.delayed[conversation] = due
@@ -308,7 +313,7 @@ class QueueMachine(RuleBasedStateMachine):
                 self.model.go_on(conversation, *turn)
             case "release":
                 self.do(self.queue.release(claim))
-                self.model.go_on(conversation)
+                self.model.hand_back(conversation)
             case "snooze":
                 self.do(self.queue.snooze(claim, delay_s=SNOOZE_S, reason="later"))
                 self.model.delay(conversation, self.model.now + round(1000 * SNOOZE_S))
@@ -337,7 +342,7 @@ class QueueMachine(RuleBasedStateMachine):
                     assert letters == []
                     for job in turn:
                         job.alone = True
-                    self.model.go_on(conversation)
+                    self.model.hand_back(conversation)
 
     @precondition(lambda self: self.stale)
     @rule(data=st.data(), how=st.sampled_from(HOWS))
@@ -423,7 +428,8 @@ class QueueMachine(RuleBasedStateMachine):
     def one_is_dead_on_arrival(self, conversation: str) -> None:
         job_id = f"m{self.published}"
         self.published += 1
-        job = NewJob(id=job_id, conversation=conversation, payload=job_id)
+        key = FAIRNESS[conversation]
+        job = NewJob(id=job_id, conversation=conversation, payload=job_id, fairness_key=key)
         assert self.do(self.queue.bury(job, DeadReason.UNPROCESSABLE, ERROR)) is not None
         assert self.do(self.queue.bury(job, DeadReason.UNPROCESSABLE, ERROR)) is None
         assert not self.do(self.queue.publish(job))
