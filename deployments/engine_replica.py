@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Generic, TypeVar
 
 from deployments.background import BackgroundLoops
@@ -19,10 +20,14 @@ class EngineReplica(Generic[E]):
 
     engine: E
     _loops: BackgroundLoops
+    _batch_limit: int
+    _name: str
 
     async def start_engine(self, engine: E, *, model: str, batch_limit: int) -> None:
         """Raises `InferenceError` if the engine can't be loaded."""
         self.engine = engine
+        self._batch_limit = batch_limit
+        self._name = uuid.uuid4().hex
         await engine.start()
         sampler = EngineSampler(
             model=model,
@@ -35,7 +40,9 @@ class EngineReplica(Generic[E]):
         self._loops.start()
 
     async def stats(self) -> EngineStats:
-        return self.engine.stats()
+        return self.engine.stats().model_copy(
+            update={"batch_limit": self._batch_limit, "replica": self._name}
+        )
 
     async def ready(self) -> None:
         """Answers once the engine is loaded."""

@@ -128,3 +128,12 @@ class EngineStats(Frozen):
     busy_seconds: float = 0.0
     work_done: float = 0.0
     """Seconds of audio for speech, completion tokens for chat."""
+    batch_limit: int = 0
+    """Rows that a batch may have; 0 where nobody told."""
+    replica: str = ""
+    """Which one counted: another start is another replica."""
+
+    @property
+    def room(self) -> int:
+        """Rows that would have filled all batches."""
+        return self.batches * self.batch_limit

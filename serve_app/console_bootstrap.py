@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from pydantic import SecretStr
@@ -13,6 +13,7 @@ from models.conversations import BookingRequest, Reply
 from serve_app.administration.assistant_desk import AssistantDesk
 from serve_app.administration.service import Administration
 from serve_app.console.application import create_console
+from serve_app.console.cluster_sampler import ClusterSampler
 from serve_app.console.figures_keeper import FiguresKeeper
 from serve_app.console.gate import Gate
 from serve_app.console.parts import ConsoleParts, ReplyDesk
@@ -39,6 +40,7 @@ from serve_app.store.console import PostgresConsoleViews
 from serve_app.store.operators import PostgresOperatorRepository
 from serve_app.store.owners import PostgresOwnerRepository
 from serve_app.store.pool import StorePool
+from serve_app.store.samples import PostgresFigureSamples
 
 
 class TrialOwners(PostgresOwnerRepository):
@@ -90,8 +92,14 @@ async def open_console(
             return await purge_outbound(dead_id, outbound=queues[queue], replies=replies)
         return await queues[queue].purge(dead_id)
 
+    samples = PostgresFigureSamples(pool=pool)
+    keeper = FiguresKeeper(views=views, samples=samples, clock=clock)
     try:
-        async with FiguresKeeper(views=views, clock=clock).running() as figures:
+        async with AsyncExitStack() as stack:
+            figures = await stack.enter_async_context(keeper.running())
+            if cluster is not None:
+                sampler = ClusterSampler(cluster=cluster, samples=samples, clock=clock)
+                await stack.enter_async_context(sampler.running())
             yield ConsoleParts(
                 gate=Gate(
                     operators=operators,

@@ -28,6 +28,7 @@ from serve_app.ops.unmeasured import Unmeasured
 from serve_app.ports import Metrics, SendLane
 from serve_app.queue.consumer import Consumer
 from serve_app.settings import AppSettings, ChannelSettings
+from serve_app.store.samples import PostgresFigureSamples
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ async def open_sender(
             queues=tuple(stores.queues.values()),
             replies=stores.replies,
             spool=stores.spool,
+            samples=PostgresFigureSamples(pool=stores.pool),
             metrics=metrics,
             clock=clock,
         )

@@ -12,7 +12,8 @@ import structlog
 
 from models.console import Traffic, WebhookCounts
 from models.errors import RecadoError, StoreUnavailableError
-from serve_app.ports import Clock, ConsoleViews
+from models.samples import SampledFigures
+from serve_app.ports import Clock, ConsoleViews, FigureSamples
 from serve_app.tasks import end_tasks
 
 log = structlog.get_logger(__name__)
@@ -44,13 +45,16 @@ _READ_LIMIT_S = 20.0
 class Figures:
     traffic: Traffic
     webhooks: WebhookCounts
+    sampled: SampledFigures | None
+    """None of the live stretch: that is told by what is now."""
 
 
 class FiguresKeeper:
     """Of one ingress replica. However many pages are open, each stretch is read by one at a time."""
 
-    def __init__(self, *, views: ConsoleViews, clock: Clock) -> None:
+    def __init__(self, *, views: ConsoleViews, samples: FigureSamples, clock: Clock) -> None:
         self._views = views
+        self._samples = samples
         self._clock = clock
         self._kept: dict[str, tuple[float, Figures]] = {}
         self._reading: dict[str, asyncio.Task[Figures]] = {}
@@ -92,9 +96,14 @@ class FiguresKeeper:
             async with asyncio.timeout(_READ_LIMIT_S):
                 traffic = await self._views.traffic(seconds=stretch.seconds, points=stretch.points)
                 webhooks = await self._views.webhooks(seconds=stretch.seconds)
+                sampled = None
+                if stretch.usable_s:
+                    sampled = await self._samples.figures(
+                        seconds=stretch.seconds, points=stretch.points
+                    )
         except TimeoutError as error:
             raise StoreUnavailableError("the figures took too long to read") from error
-        figures = Figures(traffic, webhooks)
+        figures = Figures(traffic, webhooks, sampled)
         self._kept[name] = (time.monotonic(), figures)
         return figures
 

@@ -16,6 +16,7 @@ from models.conversations import ReplyStatus
 from models.errors import RecadoError
 from models.inference import EngineStats
 from models.jobs import Backlog
+from models.samples import SampledFigures
 from serve_app.console.figures_keeper import STRETCHES
 from serve_app.console.visits import Visit
 
@@ -66,6 +67,7 @@ async def _show(visit: Visit, template: str) -> Response:
         _checked(visit),
     )
     traffic = figures.traffic if figures else None
+    sampled = figures.sampled if figures else None
     webhooks = figures.webhooks + parts.window.untold() if figures else None
     checks += channel_checks(traffic, stretch.words)
     return visit.show(
@@ -77,6 +79,8 @@ async def _show(visit: Visit, template: str) -> Response:
         backlogs=[backlog for backlog in backlogs if backlog is not None],
         retried={queue.name: count for queue, count in zip(queues, retries, strict=True)},
         traffic=traffic,
+        sampled=sampled,
+        is_long=bool(stretch.usable_s),
         webhooks=webhooks,
         rate=_rate(webhooks, stretch.seconds),
         deployments=deployments,
@@ -85,6 +89,7 @@ async def _show(visit: Visit, template: str) -> Response:
         spooled=spooled,
         verdict=_verdict(checks, backlogs, deployments),
         series=_series(traffic, stretch.seconds / stretch.points),
+        backlog_series=_backlog_series(sampled),
     )
 
 
@@ -149,6 +154,15 @@ def _series(traffic: Traffic | None, width: float) -> str:
             [point.queued_p95 for point in points],
             [point.processing_p95 for point in points],
         ]
+    )
+
+
+def _backlog_series(sampled: SampledFigures | None) -> str:
+    points = sampled.points if sampled else ()
+    if all(point.waiting is None for point in points):
+        return "[[]]"
+    return json.dumps(
+        [[round(point.at.timestamp()) for point in points], [point.waiting for point in points]]
     )
 
 

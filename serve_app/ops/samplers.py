@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
 from models.errors import RecadoError
 from models.inference import EngineStats
+from models.jobs import Backlog
 from serve_app.ops import instruments as i
-from serve_app.ports import Clock, Metrics, Queue, ReplyRepository, SpoolRepository
+from serve_app.ports import (
+    Clock,
+    FigureSamples,
+    Metrics,
+    Queue,
+    ReplyRepository,
+    SpoolRepository,
+)
 
 log = structlog.get_logger(__name__)
 
 EVERY_S = 5.0
 """Between two looks. Ray hands figures on every ten seconds, and Prometheus mostly asks every fifteen."""
+NOTED_APART_S = 12.0
+"""At the third look the backlogs are written down again, for the console: by one of all senders."""
+_NOTE_LIMIT_S = 5.0
 
 
 class StoreSampler:
@@ -26,12 +38,15 @@ class StoreSampler:
         queues: Sequence[Queue],
         replies: ReplyRepository,
         spool: SpoolRepository,
+        samples: FigureSamples,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
         self._queues = tuple(queues)
         self._replies = replies
         self._spool = spool
+        self._samples = samples
+        self._noted_at = float("-inf")
         self._metrics = metrics
         self._clock = clock
 
@@ -47,8 +62,10 @@ class StoreSampler:
         await self._ask("postgres", self._look_at_postgres)
 
     async def _look_at_queues(self) -> None:
+        backlogs: list[Backlog] = []
         for queue in self._queues:
             backlog = await queue.backlog()
+            backlogs.append(backlog)
             for gauge, value in (
                 (i.QUEUE_WAITING, backlog.waiting),
                 (i.QUEUE_IN_FLIGHT, backlog.in_flight),
@@ -57,6 +74,22 @@ class StoreSampler:
                 (i.QUEUE_OLDEST_WAITING, backlog.oldest_waiting_s),
             ):
                 self._metrics.set(gauge, float(value), queue=queue.name)
+        await self._note(backlogs)
+
+    async def _note(self, backlogs: Sequence[Backlog]) -> None:
+        """What can't be written down now isn't made up for: the next look tells of the next moment."""
+        now = self._clock.monotonic()
+        if now - self._noted_at < NOTED_APART_S:
+            return
+        self._noted_at = now
+        try:
+            async with asyncio.timeout(_NOTE_LIMIT_S):
+                await self._samples.add_backlogs(backlogs, apart_s=NOTED_APART_S)
+        except (RecadoError, TimeoutError) as error:
+            log.debug("backlogs_not_noted", error=str(error))
+        except Exception:
+            # Redis answered: this says nothing of it.
+            log.exception("backlogs_not_noted")
 
     async def _look_at_postgres(self) -> None:
         self._metrics.set(i.SPOOL_JOBS, float(await self._spool.count()))

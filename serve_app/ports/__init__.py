@@ -17,7 +17,7 @@ from serve_app.ports.channels import (
     WebhookRequest,
 )
 from serve_app.ports.clock import Clock
-from serve_app.ports.console import ClusterView, ConsoleViews, OperatorRepository
+from serve_app.ports.console import ClusterView, ConsoleViews, FigureSamples, OperatorRepository
 from serve_app.ports.conversations import ContactRepository, ConversationRepository, NoteRepository
 from serve_app.ports.inference import ChatEngine, ChatModel, Engine, SpeechEngine, Transcriber
 from serve_app.ports.metrics import Instrument, Metrics
@@ -44,6 +44,7 @@ __all__ = [
     "ConversationRepository",
     "DocumentRepository",
     "Engine",
+    "FigureSamples",
     "Instrument",
     "Metrics",
     "NoteRepository",

@@ -21,6 +21,8 @@ from models.console import (
 )
 from models.conversations import ReplyStatus
 from models.inference import EngineStats
+from models.jobs import Backlog
+from models.samples import SampledFigures
 
 
 class OperatorRepository(Protocol):
@@ -103,6 +105,25 @@ class ConsoleViews(Protocol):
         ...
 
     async def webhooks(self, *, seconds: float) -> WebhookCounts: ...
+
+
+class FigureSamples(Protocol):
+    """What the queues and the cluster looked like, kept for little more than a day. Each `add` does nothing
+    if its like was added within `apart_s`, by whomever."""
+
+    async def add_backlogs(self, backlogs: Sequence[Backlog], *, apart_s: float) -> None: ...
+
+    async def add_replicas(
+        self, deployments: Sequence[DeploymentState], *, apart_s: float
+    ) -> None: ...
+
+    async def add_engines(self, engines: Sequence[EngineStats], *, apart_s: float) -> None:
+        """Counters of replicas since they started: what they did meanwhile is told by `figures`."""
+        ...
+
+    async def figures(self, *, seconds: float, points: int) -> SampledFigures:
+        """Of the last `seconds`, the backlog's course in that many slices."""
+        ...
 
 
 class ClusterView(Protocol):

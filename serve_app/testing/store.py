@@ -12,6 +12,7 @@ from serve_app.testing.documents import MemoryDocumentRepository
 from serve_app.testing.notes import MemoryNoteRepository
 from serve_app.testing.owners import MemoryOwnerRepository, MemoryTwilioAccountRepository
 from serve_app.testing.replies import MemoryReplyRepository
+from serve_app.testing.samples import MemoryFigureSamples
 from serve_app.testing.secrets import MemoryOwnerSecretRepository
 from serve_app.testing.spool import MemorySpoolRepository
 from serve_app.testing.tables import Tables
@@ -32,3 +33,4 @@ class MemoryStore:
         self.contacts = MemoryContactRepository(self.tables, now=now)
         self.replies = MemoryReplyRepository(self.tables, now=now)
         self.spool = MemorySpoolRepository(self.tables)
+        self.samples = MemoryFigureSamples(now=now)

@@ -19,6 +19,7 @@ from serve_app.ports import (
     ContactRepository,
     ConversationRepository,
     DocumentRepository,
+    FigureSamples,
     NoteRepository,
     OwnerRepository,
     OwnerSecretRepository,
@@ -37,6 +38,7 @@ from serve_app.store.notes import PostgresNoteRepository
 from serve_app.store.owners import PostgresOwnerRepository
 from serve_app.store.pool import open_pool
 from serve_app.store.replies import PostgresReplyRepository
+from serve_app.store.samples import PostgresFigureSamples
 from serve_app.store.secrets import PostgresOwnerSecretRepository
 from serve_app.store.spool import PostgresSpoolRepository
 from serve_app.testing.store import MemoryStore
@@ -75,6 +77,7 @@ class Store:
     documents: DocumentRepository
     secrets: OwnerSecretRepository
     contacts: ContactRepository
+    samples: FigureSamples
 
     async def begin(
         self, *, owner_id: str = "o1", messages: int = 1, prefix: str = "SM"
@@ -115,6 +118,7 @@ async def open_postgres_store(dsn: str, clock: SettableClock) -> AsyncIterator[S
             documents=PostgresDocumentRepository(pool=pool),
             secrets=PostgresOwnerSecretRepository(pool=pool, cipher=cipher),
             contacts=PostgresContactRepository(pool=pool),
+            samples=PostgresFigureSamples(pool=pool),
         )
 
 
@@ -132,6 +136,7 @@ def memory_store(clock: SettableClock) -> Store:
         documents=memory.documents,
         secrets=memory.secrets,
         contacts=memory.contacts,
+        samples=memory.samples,
     )
 
 

@@ -33,10 +33,10 @@
   const line = (label, name) => ({ label, stroke: colour(name), width: 2, points: { show: false }, spanGaps: true });
 
   const draw = (node) => {
-    const [times, messages, queued, processing] = JSON.parse(node.dataset.series);
+    const [times, first, queued, processing] = JSON.parse(node.dataset.series);
     if (!times.length) return;
     const isTimes = node.dataset.show === "times";
-    const data = isTimes ? [times, queued, processing] : [times, messages];
+    const data = isTimes ? [times, queued, processing] : [times, first];
     const key = node.id;
     const old = charts.get(key);
     if (old && old.root.isConnected) { old.setData(data); return; }
@@ -45,7 +45,7 @@
     const fill = { fill: colour("--good-ground") };
     const series = isTimes
       ? [{}, { ...line("in queue", "--warm"), points: { show: single } }, { ...line("in processing", "--accent"), points: { show: single } }]
-      : [{}, { ...line("messages a minute", "--accent"), ...fill }];
+      : [{}, { ...line(node.dataset.show, "--accent"), ...fill, points: { show: single } }];
     charts.set(key, new uPlot({
       width: node.clientWidth, height: 190, cursor: { show: false }, legend: { show: false }, series,
       scales: { y: { range: (_, __, most) => [0, Math.max(most || 0, isTimes ? 0.1 : 1) * 1.1] } },

@@ -82,8 +82,9 @@ class Cluster:
         return [DeploymentState(name="Ingress", status="HEALTHY", running=1, target=1)]
 
     async def engines(self) -> list[EngineStats]:
-        speech = EngineStats(engine="faster_whisper", model="demo", device="cpu")
+        speech = EngineStats(engine="faster_whisper", model="demo", device="cpu", replica="s")
         chat = {"engine": "transformers", "model": "demo", "device": "cpu", "batches": 2, "rows": 3}
+        chat |= {"batch_limit": 4, "replica": "c"}
         return [speech, EngineStats.model_validate({**chat, "busy_seconds": 1, "work_done": 60})]
 
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+
 import pytest
 from pydantic import SecretStr
 
-from models.console import Role, WebhookCounts
-from models.jobs import DeadReason, NewJob
+from models.console import DeploymentState, Role, WebhookCounts
+from models.jobs import Backlog, DeadReason, NewJob
 from models.messages import MediaFile
+from serve_app.settings import StoreSettings
 from serve_app.store.cipher import TokenCipher
 from serve_app.store.console import PostgresConsoleViews
+from serve_app.store.pool import open_pool
+from serve_app.store.samples import PostgresFigureSamples
 from tests.integration.console.benchmark import PAGES
 from tests.integration.console.filling import fill
 from tests.integration.console.rig import (
     KEY,
     OURS,
     PASSWORD,
+    Cluster,
     Rig,
     add_operators,
     open_rig,
@@ -29,6 +36,10 @@ MESSAGES = 200
 async def filled(rig: Rig) -> None:
     token = TokenCipher(KEY).encrypt(SecretStr("token"))
     await fill(rig.pool, messages=MESSAGES, token=token)
+
+
+def text_of(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", page).split()).replace(" ;", ";")
 
 
 async def bury(rig: Rig, number: int, text: str = "payload") -> str:
@@ -221,6 +232,66 @@ async def test_figures_are_those_of_the_turns(database_url: str) -> None:
         assert quiet.messages == 0
         assert quiet.last_sent_at == traffic.last_sent_at
         assert sum(count for _, count in traffic.replies) == pytest.approx(MESSAGES / 2, abs=2)
+
+
+async def test_hour_and_day_tell_of_their_stretch_and_live_of_now(database_url: str) -> None:
+    async with open_pool(database_url, StoreSettings()) as pool:
+        samples = PostgresFigureSamples(pool=pool)
+        for figures in (
+            {"waiting": 30, "oldest_waiting_s": 45.0, "in_flight": 7, "dead": 0},
+            {"waiting": 10, "oldest_waiting_s": 5.0, "in_flight": 2, "dead": 3},
+        ):
+            seen = Backlog.model_validate({"queue": "inbound", "delayed": 1, **figures})
+            await samples.add_backlogs([seen], apart_s=0)
+        for running in (1, 4):
+            ran = DeploymentState(name="Ingress", status="HEALTHY", running=running, target=4)
+            await samples.add_replicas([ran], apart_s=0)
+        did = {"batches": 4, "rows": 9, "requests": 9, "busy_seconds": 2.0, "work_done": 100.0}
+        (chat,) = [each for each in await Cluster().engines() if each.replica == "c"]
+        await samples.add_engines([chat.model_copy(update=did)], apart_s=0)
+    async with open_rig(database_url) as rig:
+        await rig.sign_in()
+        for window, words in (("hour", "the last hour"), ("day", "the last day")):
+            page = (await rig.http.get(f"/console/now?window={window}")).text
+            text = text_of(page)
+            for told in (
+                "Waiting, at most 30 20 on average, 0 now",
+                "Oldest waiting, at most 45.0 s 25.0 s on average, 0 ms now",
+                "In flight, at most 7 0 now; at most 1 put off",
+                f"Dead letters 0 now; 3 added in {words}",
+                "inbound 30 20 45.0 s 25.0 s 7 1 0 3",
+                "transformers demo 9 56 % 50.0 tokens/s 2.0 s",
+                f"Ingress 1 of 1 replica; in {words} 1 to 4 ran",
+            ):
+                assert told in text, (told, text)
+            assert re.search(r'id="chart-backlog" data-series="\[\[\d[^"]*, 30\]\]"', page)
+        live = text_of((await rig.http.get("/console/now?window=live")).text)
+        assert "at most" not in live
+        # Three rows in two batches of four.
+        assert "transformers demo cpu 0 + 0 38 % 60.0 tokens/s" in live
+
+
+async def test_without_samples_hour_and_day_say_so(database_url: str) -> None:
+    async with open_rig(database_url) as rig:
+        await rig.sign_in()
+        for window, words in (("hour", "the last hour"), ("day", "the last day")):
+            text = text_of((await rig.http.get(f"/console/now?window={window}")).text)
+            assert f"Nothing was written down in {words}." in text
+            assert "Waiting, at most - - on average, 0 now" in text
+
+
+async def test_the_console_writes_down_what_the_cluster_does(database_url: str) -> None:
+    async with open_rig(database_url) as rig:
+        samples = PostgresFigureSamples(pool=rig.pool)
+        async with asyncio.timeout(10):
+            while not (await samples.figures(seconds=60, points=1)).engines:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        found = await samples.figures(seconds=60, points=1)
+        assert [(each.deployment, each.most) for each in found.replicas] == [("Ingress", 1)]
+        assert [(each.engine, each.rows, each.room) for each in found.engines] == [
+            ("faster_whisper", 0, 0),
+            ("transformers", 3, 8),
+        ]
 
 
 async def test_a_search_by_each_way_tells_what_was_found(database_url: str) -> None:

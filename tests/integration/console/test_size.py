@@ -19,6 +19,7 @@ from serve_app.settings import QueueSettings
 from serve_app.store.cipher import TokenCipher
 from serve_app.store.console import PostgresConsoleViews
 from serve_app.store.pool import StorePool
+from serve_app.store.samples import PostgresFigureSamples
 from tests.integration.console.benchmark import PAGES, spent_s
 from tests.integration.console.filling import fill
 from tests.integration.console.rig import KEY, open_rig
@@ -49,7 +50,27 @@ async def busy(pool: StorePool) -> None:
             " ARRAY[1,2,3,4,5,0,0,0,0,0,0,0,0,0]"
             " FROM generate_series(1, 8640) n, generate_series(1, 4) r"
         )
-        await connection.execute("ANALYZE replies, webhook_samples")
+        # A day's samples of the queues, and those of six deployments and two models.
+        await connection.execute(
+            "INSERT INTO backlog_samples (at, queue, waiting, oldest_s, in_flight, delayed, dead)"
+            " SELECT now() - n * interval '15 seconds', queue, n % 40, n % 9, n % 5, 0, 5760 - n"
+            " FROM generate_series(1, 5760) n, unnest('{inbound,outbound,status}'::text[]) queue"
+        )
+        await connection.execute(
+            "INSERT INTO replica_samples (at, deployment, running)"
+            " SELECT now() - n * interval '30 seconds', 'Deployment ' || d, 1 + n % 3"
+            " FROM generate_series(1, 2880) n, generate_series(1, 6) d"
+        )
+        await connection.execute(
+            "INSERT INTO engine_samples (at, engine, model, replica, batch_limit, requests, batches,"
+            " rows, busy_seconds, work_done)"
+            " SELECT now() - n * interval '30 seconds', 'engine ' || e, 'm', 'r' || n % 4, 8,"
+            " 9000 - n, 4000 - n, 9000 - n, 4000 - n, 9000 - n"
+            " FROM generate_series(1, 2880) n, generate_series(1, 2) e"
+        )
+        await connection.execute(
+            "ANALYZE replies, webhook_samples, backlog_samples, replica_samples, engine_samples"
+        )
 
 
 async def bury(queue: QueueService) -> str:
@@ -78,10 +99,12 @@ async def test_every_page_is_cheap_with_a_hundred_thousand_messages_of_the_last_
             await rig.sign_in()
 
             views = PostgresConsoleViews(pool=rig.pool)
+            samples = PostgresFigureSamples(pool=rig.pool)
             turns, costs = list[int](), list[float]()
             for _ in range(3):
                 before = spent_s(server)
                 turns.append((await views.traffic(seconds=86_400, points=96)).turns)
+                assert len((await samples.figures(seconds=86_400, points=96)).queues) == 3
                 costs.append(spent_s(server) - before)
             assert turns == pytest.approx([OF_LAST_DAY] * 3, rel=0.02)
             assert statistics.median(costs) < READING_S, costs

@@ -15,6 +15,7 @@ from serve_app.clock import SystemClock
 from serve_app.console import figures_keeper
 from serve_app.console.figures_keeper import FiguresKeeper
 from serve_app.console.now import channel_checks
+from serve_app.testing.samples import MemoryFigureSamples
 
 SENT, FAILED, PARKED = ReplyStatus.SENT, ReplyStatus.FAILED, ReplyStatus.PARKED
 
@@ -93,10 +94,13 @@ async def test_figures_are_read_by_one_for_all_and_shown_while_newer_ones_are_re
     views, now = Views(), [1_000.0]
     clock = SimpleNamespace(monotonic=lambda: now[0])
     monkeypatch.setattr(figures_keeper, "time", clock)
-    keeper = FiguresKeeper(views=views, clock=SystemClock())  # type: ignore[arg-type]
+    samples = MemoryFigureSamples()
+    keeper = FiguresKeeper(views=views, samples=samples, clock=SystemClock())  # type: ignore[arg-type]
     first, *others = await asyncio.gather(*(keeper.figures("day") for _ in range(5)))
     assert len(views.read) == 1
     assert all(other is first for other in others)
+    assert first.sampled is not None
+    assert len(first.sampled.points) == figures_keeper.STRETCHES["day"].points
     now[0] += 61
     assert await keeper.figures("day") is first, "a page doesn't wait"
     for _ in range(5):
@@ -105,6 +109,7 @@ async def test_figures_are_read_by_one_for_all_and_shown_while_newer_ones_are_re
     assert await keeper.figures("day") is not first
     # A live page has what is live, or nothing.
     live = await keeper.figures("live")
+    assert live.sampled is None
     now[0] += 3
     assert await keeper.figures("live") is not live
     now[0] += 3

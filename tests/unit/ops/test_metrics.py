@@ -20,10 +20,11 @@ from models.inference import EngineStats
 from models.jobs import Claim, DeadLetter, NewJob
 from serve_app.ops import instruments as i
 from serve_app.ops.queue_metrics import MeasuredHandler, settled_hook
-from serve_app.ops.samplers import EngineSampler, StoreSampler
+from serve_app.ops.samplers import EVERY_S, EngineSampler, StoreSampler
 from serve_app.queue.consumer import Outcome
 from serve_app.testing.metrics import MemoryMetrics
 from serve_app.testing.queue import MemoryQueue
+from serve_app.testing.samples import MemoryFigureSamples
 from tests.unit.api.door import STATUS, open_door, text_message
 from tests.unit.conversation.stage import ManualClock, build_stage, message
 from tests.unit.delivery.desk import open_desk
@@ -187,6 +188,7 @@ async def test_backlogs_open_replies_and_the_spool_are_looked_at() -> None:
         queues=(inbound, desk.outbound),
         replies=desk.store.replies,
         spool=desk.store.spool,
+        samples=desk.store.samples,
         metrics=metrics,
         clock=ManualClock(),
     )
@@ -202,6 +204,40 @@ async def test_backlogs_open_replies_and_the_spool_are_looked_at() -> None:
     assert metrics.value(i.STORE_UP, store="redis") == 0
     assert metrics.value(i.STORE_UP, store="postgres") == 1
     assert metrics.refused == []
+
+
+async def test_backlogs_are_written_down_every_few_looks_whatever_goes_wrong() -> None:
+    desk, clock = await open_desk(), ManualClock()
+    samples, metrics = MemoryFigureSamples(now=clock.now), MemoryMetrics()
+    inbound = MemoryQueue(name="inbound")
+    sampler = StoreSampler(
+        queues=(inbound,),
+        replies=desk.store.replies,
+        spool=desk.store.spool,
+        samples=samples,
+        metrics=metrics,
+        clock=clock,
+    )
+
+    async def look() -> float:
+        """The mean of what was written down so far, after one more turn came."""
+        job = NewJob(id=f"m{clock.monotonic()}", conversation=f"c{clock.monotonic()}", payload="{}")
+        await inbound.publish(job)
+        await sampler.look()
+        clock.advance(EVERY_S)
+        (queue,) = (await samples.figures(seconds=3_600, points=1)).queues
+        return queue.waiting_mean
+
+    assert [await look() for _ in range(4)] == [1.0, 1.0, 1.0, 2.5]
+    # A store that is away costs that sample, not the look: the next one is written down again.
+    clock.advance(60)
+    samples.down = True
+    await sampler.look()
+    assert metrics.value(i.STORE_UP, store="redis") == 1
+    assert metrics.value(i.QUEUE_WAITING, queue="inbound") == 4
+    samples.down = False
+    clock.advance(60)
+    assert await look() == pytest.approx(10 / 3)
 
 
 def test_a_models_counters_are_handed_on_as_they_grow() -> None:
