@@ -1,17 +1,27 @@
-"""Samples over time: what lies within a stretch, and what is forgotten."""
+"""Samples over time: what lies within a stretch, what is forgotten, and a server that goes away."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
 from models.inference import EngineStats
 from models.jobs import Backlog
+from serve_app.ops import instruments as i
+from serve_app.ops import samplers
+from serve_app.ops.samplers import NOTED_APART_S, StoreSampler
 from serve_app.settings import StoreSettings
 from serve_app.store.pool import StorePool, open_pool
 from serve_app.store.samples import PostgresFigureSamples
+from serve_app.testing.metrics import MemoryMetrics
+from serve_app.testing.queue import MemoryQueue
+from serve_app.testing.store import MemoryStore
+from tests.fixtures.proxy import postgres_proxy
+from tests.integration.outages.weather import away
+from tests.unit.conversation.stage import ManualClock
 
 pytestmark = pytest.mark.integration
 
@@ -80,3 +90,44 @@ async def test_two_who_write_at_once_do_no_harm(pool: StorePool) -> None:
     await asyncio.gather(*(samples.add_backlogs([inbound(3)], apart_s=10) for _ in range(5)))
     (queue,) = (await samples.figures(seconds=60, points=1)).queues
     assert (queue.waiting_most, queue.waiting_mean) == (3, 3.0)
+
+
+@pytest.mark.parametrize("how", ["cut", "hung"])
+async def test_the_sampler_outlives_a_server_that_goes_away(
+    database_url: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samplers, "_NOTE_LIMIT_S", 0.5)
+    soon = StoreSettings(acquire_timeout_s=0.5, connect_timeout_s=0.5)
+    clock, metrics, elsewhere = ManualClock(), MemoryMetrics(), MemoryStore()
+    async with (
+        postgres_proxy(database_url) as (proxy, address),
+        open_pool(address, soon) as through,
+        open_pool(database_url, StoreSettings()) as direct,
+    ):
+        sampler = StoreSampler(
+            queues=(MemoryQueue(name="inbound"),),
+            replies=elsewhere.replies,
+            spool=elsewhere.spool,
+            samples=PostgresFigureSamples(pool=through),
+            metrics=metrics,
+            clock=clock,
+        )
+
+        async def written() -> int:
+            async with direct.connection() as connection:
+                # The next sample isn't one of the same moment.
+                await connection.execute("UPDATE backlog_samples SET at = at - interval '1 minute'")
+                return await connection.fetchval("SELECT count(*) FROM backlog_samples")
+
+        await sampler.look()
+        assert await written() == 1
+        await away(proxy, how)
+        clock.advance(NOTED_APART_S)
+        began = time.monotonic()
+        await sampler.look()
+        assert time.monotonic() - began < 3
+        assert metrics.value(i.STORE_UP, store="redis") == 1
+        await proxy.heal()
+        clock.advance(NOTED_APART_S)
+        await sampler.look()
+        assert await written() == 2
