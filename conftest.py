@@ -28,9 +28,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=_slowness, reverse=True)
     for item in items:
         if _floor(item) >= _FLOORS.index("e2e"):
-            # Read by `--dist loadgroup`: who shares the product must run in the process that has it.
-            group = "the product" if _needs_product(item) else "servers of its own"
-            item.add_marker(pytest.mark.xdist_group(group))
+            # Read by `--dist loadgroup`: who shares a product must run in the process that has it.
+            item.add_marker(pytest.mark.xdist_group(_lane(item)))
 
 
 def _floor(item: pytest.Item) -> int:
@@ -39,10 +38,13 @@ def _floor(item: pytest.Item) -> int:
 
 def _slowness(item: pytest.Item) -> tuple[int, int]:
     floor, folder = _floor(item), _parts(item)[1]
-    if _needs_product(item):
-        # What breaks parts of it comes last.
-        return len(_FLOORS), -floor
     return floor, len(_SLOW) - _SLOW.index(folder) if folder in _SLOW else 0
+
+
+def _lane(item: pytest.Item) -> str:
+    if not _needs_product(item):
+        return "servers of its own"
+    return "the product" if _parts(item)[0] == "e2e" else "a product to break"
 
 
 def _needs_product(item: pytest.Item) -> bool:

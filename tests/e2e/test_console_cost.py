@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 LIMIT = 0.02
 """Of a core, for one page that is open."""
-SECONDS = 4.0
+SECONDS = 3.0
 """Of one measurement. CPU time hardly depends on what else the machine does, and many pages at once lift
 the signal over what the service does by itself."""
 SETTLE_S = 1.0
