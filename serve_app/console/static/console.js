@@ -30,6 +30,11 @@
     stroke: colour("--soft"), grid: { stroke: colour("--rule"), width: 1 }, ticks: { stroke: colour("--rule"), width: 1 },
     font: "11px system-ui, sans-serif", ...values,
   });
+  const clock = (options) => {
+    const format = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23", ...options });
+    return (seconds) => format.format(new Date(seconds * 1000));
+  };
+  const [toMinute, toSecond] = [clock({}), clock({ second: "2-digit" })];
   const line = (label, name) => ({ label, stroke: colour(name), width: 2, points: { show: false }, spanGaps: true });
 
   const draw = (node) => {
@@ -49,7 +54,7 @@
     charts.set(key, new uPlot({
       width: node.clientWidth, height: 190, cursor: { show: false }, legend: { show: false }, series,
       scales: { y: { range: (_, __, most) => [0, Math.max(most || 0, isTimes ? 0.1 : 1) * 1.1] } },
-      axes: [axis({}), axis({ size: 46 })],
+      axes: [axis({ space: 70, values: (_, splits, __, ___, step) => splits.map(step < 60 ? toSecond : toMinute) }), axis({ size: 46 })],
     }, data, node));
   };
   const drawAll = () => document.querySelectorAll("[data-series]").forEach(draw);
