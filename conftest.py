@@ -42,16 +42,9 @@ def _slowness(item: pytest.Item) -> tuple[int, int]:
 
 
 def _lane(item: pytest.Item) -> str:
-    if not _needs_product(item):
-        return "servers of its own"
-    return "the product" if _parts(item)[0] == "e2e" else "a product to break"
-
-
-def _needs_product(item: pytest.Item) -> bool:
-    row = item.callspec.params.get("row") if hasattr(item, "callspec") else None
-    if row is not None:
-        return row.ray and not row.own_product
-    return "product" in getattr(item, "fixturenames", ())
+    """What breaks a product, or starts one, doesn't share it with those that only talk to it."""
+    is_shared = _parts(item)[0] == "e2e" and "product" in getattr(item, "fixturenames", ())
+    return "the product" if is_shared else "servers of its own"
 
 
 def _parts(item: pytest.Item) -> tuple[str, ...]:

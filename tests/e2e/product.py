@@ -22,7 +22,7 @@ from serve_app.settings import PROJECT_ROOT
 
 NOTES = PROJECT_ROOT / "demo" / "voice-notes"
 NUMBER = "whatsapp:+15550142700"
-_LANES, _PORTS_OF_A_LANE = 3, 3_000
+_LANES, _PORTS_OF_A_LANE = 2, 4_000
 
 
 def free_port_block() -> int:

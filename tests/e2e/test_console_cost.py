@@ -63,9 +63,10 @@ async def _measure(product: Product, token: str) -> None:
         now = await _live(http, "/console/now?window=live")
         day = await _live(http, "/console/now?window=day")
         thread = await _live(http, conversation[1])
-        # Twice each, so that what the service happens to do beside it weighs less.
-        idle, few, many = await _mean_of(2, product, http, ((now, 0), (now, FEW), (now, MANY)))
-        thread_cost, day_cost = await _mean_of(1, product, http, ((thread, MANY), (day, MANY)))
+        wanted = ((now, 0), (now, FEW), (now, MANY), (thread, MANY), (day, MANY))
+        idle, few, many, thread_cost, day_cost = [
+            await _cost(product, http, live, pages) for live, pages in wanted
+        ]
     further = (many.of_all - few.of_all) / (MANY - FEW)
     # What the first one causes is shown, not judged: by itself it is less than what the service does
     # meanwhile differs by. Shared by a few it is a part of what each of them may cost.
@@ -94,22 +95,6 @@ async def _live(http: httpx.AsyncClient, page: str) -> Live:
     found = re.search(r'hx-get="([^"]+)" hx-trigger="every ([\d.]+)s"', text)
     assert found is not None, page
     return Live(found[1].replace("&amp;", "&"), float(found[2]))
-
-
-async def _mean_of(
-    times: int, product: Product, http: httpx.AsyncClient, wanted: tuple[tuple[Live, int], ...]
-) -> list[Cost]:
-    costs: list[list[Cost]] = [[] for _ in wanted]
-    for _ in range(times):
-        for kept, (live, pages) in zip(costs, wanted, strict=True):
-            kept.append(await _cost(product, http, live, pages))
-    return [
-        Cost(
-            sum(cost.of_all for cost in kept) / times,
-            _mean([cost.by_process for cost in kept]),
-        )
-        for kept in costs
-    ]
 
 
 async def _cost(product: Product, http: httpx.AsyncClient, live: Live, pages: int) -> Cost:
@@ -163,14 +148,6 @@ def _name(process: psutil.Process) -> str:
     if "postgres" in words[0]:
         return "postgres"
     return " ".join(word.rsplit("/", maxsplit=1)[-1][:30] for word in words[:3])
-
-
-def _mean(counts: list[dict[str, float]]) -> dict[str, float]:
-    together: dict[str, float] = defaultdict(float)
-    for each in counts:
-        for name, value in each.items():
-            together[name] += value / len(counts)
-    return together
 
 
 def _growth(cost: Cost, idle: Cost) -> str:

@@ -64,15 +64,14 @@ class Context:
 
 @dataclass(frozen=True)
 class Row:
-    """`ray` rows run on `recado up` and not on the campaign's own processes, `own_product` ones on one that
-    they start themselves; `only_full` ones aren't part of the small campaign."""
+    """`ray` rows run on `recado up` and not on the campaign's own processes; `only_full` ones aren't part
+    of the small campaign."""
 
     name: str
     fault: str
     must: str
     run: Callable[[Context], Awaitable[Outcome]]
     ray: bool = False
-    own_product: bool = False
     only_full: bool = False
 
 

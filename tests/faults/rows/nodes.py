@@ -181,7 +181,6 @@ ROWS = (
         MUST,
         node_killed,
         ray=True,
-        own_product=True,
         only_full=True,
     ),
 )
