@@ -42,9 +42,8 @@ def _slowness(item: pytest.Item) -> tuple[int, int]:
 
 
 def _lane(item: pytest.Item) -> str:
-    """What breaks a product, or starts one, doesn't share it with those that only talk to it."""
-    is_shared = _parts(item)[0] == "e2e" and "product" in getattr(item, "fixturenames", ())
-    return "the product" if is_shared else "servers of its own"
+    """What breaks a product doesn't share it with those that only talk to it, or start one of their own."""
+    return "broken" if _parts(item)[0] == "faults" else "whole"
 
 
 def _parts(item: pytest.Item) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ _PRODUCT = ("e2e", "faults")
 _AT_ONCE = 4
 """Processes, each with stores of its own; more than there are processors, since tests wait a lot."""
 _LANES = 2
-"""One has the product, the other what breaks one or starts servers of its own: mostly both wait."""
+"""One talks to a product and starts others, the other breaks them: mostly both wait."""
 
 
 def test(

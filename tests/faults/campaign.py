@@ -64,15 +64,13 @@ class Context:
 
 @dataclass(frozen=True)
 class Row:
-    """`ray` rows run on `recado up` and not on the campaign's own processes; `only_full` ones aren't part
-    of the small campaign."""
+    """`ray` rows run on `recado up` and not on the campaign's own processes."""
 
     name: str
     fault: str
     must: str
     run: Callable[[Context], Awaitable[Outcome]]
     ray: bool = False
-    only_full: bool = False
 
 
 @dataclass(frozen=True)

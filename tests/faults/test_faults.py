@@ -10,9 +10,7 @@ from tests.faults.rows.registry import ROWS
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
 
-@pytest.mark.parametrize(
-    "row", [row for row in ROWS if not row.only_full], ids=lambda row: row.name
-)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 async def test_row(row: Row, context: Context) -> None:
     report = await run_row(row, context)
     print(report.outcome)
