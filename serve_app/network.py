@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import httpx
+import httpx2
 
 from models.errors import PermanentError, RetryableError
 
@@ -90,7 +90,7 @@ class GuardedHttp:
     def __init__(
         self,
         *,
-        client: httpx.AsyncClient,
+        client: httpx2.AsyncClient,
         hosts: Collection[str],
         local_origins: Collection[str] = (),
         resolver: Resolver = resolve,
@@ -112,14 +112,14 @@ class GuardedHttp:
     ) -> Answer:
         """Send once. Raises `AddressRefusedError`, `AnswerTooLargeError` or `RequestFailedError`."""
         try:
-            target = httpx.URL(url)
-        except httpx.InvalidURL as error:
+            target = httpx2.URL(url)
+        except httpx2.InvalidURL as error:
             raise AddressRefusedError("the address can't be read") from error
         try:
             async with asyncio.timeout(timeout_s):
                 addresses = await self._addresses(target)
-                timeout = httpx.Timeout(timeout_s, connect=min(_CONNECT_S, timeout_s))
-                request = httpx.Request(
+                timeout = httpx2.Timeout(timeout_s, connect=min(_CONNECT_S, timeout_s))
+                request = httpx2.Request(
                     method,
                     target,
                     # Encoded bodies could grow beyond the limit while they are unpacked.
@@ -131,10 +131,10 @@ class GuardedHttp:
                     return await _read(response, max_bytes)
         except TimeoutError as error:
             raise RequestFailedError(f"no answer within {timeout_s:g} s") from error
-        except (httpx.HTTPError, OSError) as error:
+        except (httpx2.HTTPError, OSError) as error:
             raise RequestFailedError(f"no answer: {type(error).__name__}") from error
 
-    async def _addresses(self, url: httpx.URL) -> Sequence[str]:
+    async def _addresses(self, url: httpx2.URL) -> Sequence[str]:
         if url.userinfo:
             raise AddressRefusedError("an address with credentials in it")
         origin = f"{url.scheme}://{url.netloc.decode('ascii')}"
@@ -153,14 +153,14 @@ class GuardedHttp:
 
     @asynccontextmanager
     async def _open(
-        self, request: httpx.Request, addresses: Sequence[str]
-    ) -> AsyncGenerator[httpx.Response]:
+        self, request: httpx2.Request, addresses: Sequence[str]
+    ) -> AsyncGenerator[httpx2.Response]:
         """Under the host's name, from the first of its addresses that accepts a connection."""
         for last, address in enumerate(addresses, start=1 - len(addresses)):
             request.url = request.url.copy_with(host=address, fragment=None)
             try:
                 response = await self._client.send(request, stream=True, follow_redirects=False)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
+            except (httpx2.ConnectError, httpx2.ConnectTimeout):
                 if last == 0:
                     raise
                 continue
@@ -171,7 +171,7 @@ class GuardedHttp:
             return
 
 
-async def _read(response: httpx.Response, max_bytes: int) -> Answer:
+async def _read(response: httpx2.Response, max_bytes: int) -> Answer:
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise AnswerTooLargeError("the answer came encoded, unasked: its size can't be known")
     content = bytearray()
@@ -187,11 +187,11 @@ async def _read(response: httpx.Response, max_bytes: int) -> Answer:
     )
 
 
-def open_client() -> httpx.AsyncClient:
+def open_client() -> httpx2.AsyncClient:
     """A client as `GuardedHttp` needs it. Connections aren't kept: they go to checked addresses, under
     names that may lead elsewhere next time."""
-    return httpx.AsyncClient(
+    return httpx2.AsyncClient(
         trust_env=False,
         follow_redirects=False,
-        limits=httpx.Limits(max_connections=50, max_keepalive_connections=0),
+        limits=httpx2.Limits(max_connections=50, max_keepalive_connections=0),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import httpx
+import httpx2
 
 from models.errors import MediaRejectedError
 from serve_app.network import Resolver, is_public, resolve
@@ -22,7 +22,7 @@ class Origin:
     port: int
 
     @classmethod
-    def of(cls, url: httpx.URL) -> Origin:
+    def of(cls, url: httpx2.URL) -> Origin:
         return cls(url.scheme, url.host.lower(), url.port or _DEFAULT_PORTS.get(url.scheme, 0))
 
 
@@ -35,14 +35,14 @@ class MediaPolicy:
         self._resolver = resolver
         self._local: set[Origin] = set()
         for text in settings.local_origins:
-            origin = Origin.of(httpx.URL(text))
+            origin = Origin.of(httpx2.URL(text))
             names = _LOOPBACK_NAMES if origin.host in _LOOPBACK_NAMES else (origin.host,)
             self._local.update(Origin(origin.scheme, name, origin.port) for name in names)
 
-    def is_local(self, url: httpx.URL) -> bool:
+    def is_local(self, url: httpx2.URL) -> bool:
         return Origin.of(url) in self._local
 
-    def check(self, url: httpx.URL, *, redirected: bool) -> None:
+    def check(self, url: httpx2.URL, *, redirected: bool) -> None:
         """Raises `MediaRejectedError` for a URL that media isn't fetched from."""
         origin = Origin.of(url)
         if url.userinfo:
@@ -62,7 +62,7 @@ class MediaPolicy:
         kind = "redirected to" if redirected else "on"
         raise MediaRejectedError(f"media {kind} {origin.host!r}, which isn't allowed")
 
-    async def addresses(self, url: httpx.URL) -> Sequence[str]:
+    async def addresses(self, url: httpx2.URL) -> Sequence[str]:
         """The addresses to connect to. Raises `MediaRejectedError` if any leads inside, OSError if the
         name can't be resolved."""
         origin = Origin.of(url)

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-import httpx
+import httpx2
 
 from models.errors import MediaNotReadyError, MediaRejectedError, MediaUnauthorizedError
 from models.messages import MediaFile, MediaRef
@@ -24,7 +24,7 @@ from serve_app.settings import ChannelSettings
 
 _MAX_REDIRECTS = 5
 _FIRST_WAIT_S = 0.25
-_HTTP_TIMEOUT = httpx.Timeout(10.0, connect=5.0)
+_HTTP_TIMEOUT = httpx2.Timeout(10.0, connect=5.0)
 _LOOK_AGAIN_S = 5.0
 
 
@@ -39,7 +39,7 @@ class MediaFetcher:
         self,
         *,
         settings: ChannelSettings,
-        http: httpx.AsyncClient,
+        http: httpx2.AsyncClient,
         clock: Clock,
         resolver: Resolver = resolve,
     ) -> None:
@@ -48,7 +48,7 @@ class MediaFetcher:
         self._clock = clock
         self._policy = MediaPolicy(settings, resolver=resolver)
 
-    async def fetch(self, ref: MediaRef, credentials: httpx.Auth) -> MediaFile:
+    async def fetch(self, ref: MediaRef, credentials: httpx2.Auth) -> MediaFile:
         """Raises `MediaNotReadyError` (404, 429, 5xx, the network, too slow) or `MediaRejectedError`,
         of which a 401 to the credentials is a `MediaUnauthorizedError`."""
         try:
@@ -57,13 +57,13 @@ class MediaFetcher:
         except TimeoutError as error:
             limit = self._settings.media_timeout_s
             raise MediaNotReadyError(f"the file took longer than {limit:g} s") from error
-        except (httpx.HTTPError, OSError) as error:
+        except (httpx2.HTTPError, OSError) as error:
             name = type(error).__name__
             raise MediaNotReadyError(f"the file's server can't be reached: {name}") from error
-        except httpx.InvalidURL as error:
+        except httpx2.InvalidURL as error:
             raise MediaRejectedError("the media URL can't be read") from error
 
-    async def _fetch_when_ready(self, ref: MediaRef, credentials: httpx.Auth) -> MediaFile:
+    async def _fetch_when_ready(self, ref: MediaRef, credentials: httpx2.Auth) -> MediaFile:
         looks = self._settings.media_not_ready_retries + 1
         for look in range(looks):
             try:
@@ -75,8 +75,8 @@ class MediaFetcher:
             f"the file wasn't there after {looks} looks", retry_after=_LOOK_AGAIN_S
         )
 
-    async def _follow(self, ref: MediaRef, credentials: httpx.Auth) -> MediaFile:
-        url = httpx.URL(ref.url)
+    async def _follow(self, ref: MediaRef, credentials: httpx2.Auth) -> MediaFile:
+        url = httpx2.URL(ref.url)
         first = Origin.of(url)
         trusted = True
         for hop in range(_MAX_REDIRECTS + 1):
@@ -97,8 +97,8 @@ class MediaFetcher:
 
     @asynccontextmanager
     async def _open(
-        self, url: httpx.URL, auth: httpx.Auth | None
-    ) -> AsyncGenerator[httpx.Response]:
+        self, url: httpx2.URL, auth: httpx2.Auth | None
+    ) -> AsyncGenerator[httpx2.Response]:
         """A response whose body isn't read yet, from an address that was checked."""
         addresses = await self._policy.addresses(url)
         for last, address in enumerate(addresses, start=1 - len(addresses)):
@@ -114,7 +114,7 @@ class MediaFetcher:
                 response = await self._http.send(
                     request, auth=auth, stream=True, follow_redirects=False
                 )
-            except (httpx.ConnectError, httpx.ConnectTimeout):
+            except (httpx2.ConnectError, httpx2.ConnectTimeout):
                 if last == 0:
                     raise
                 continue
@@ -124,7 +124,7 @@ class MediaFetcher:
                 await response.aclose()
             return
 
-    async def _read(self, response: httpx.Response, ref: MediaRef) -> MediaFile:
+    async def _read(self, response: httpx2.Response, ref: MediaRef) -> MediaFile:
         status = response.status_code
         if status == 404:
             raise _AbsentError

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import ray
 from ray import serve
 from ray.exceptions import RayError
@@ -90,11 +90,11 @@ def wait_until_running(*, deadline: float, stopped: Callable[[], bool]) -> None:
 def wait_until_ready(run: RunState, *, deadline: float, stopped: Callable[[], bool]) -> None:
     """Until the service says so through its own door."""
     reasons = "no answer"
-    with httpx.Client(timeout=5.0, trust_env=False) as client:
+    with httpx2.Client(timeout=5.0, trust_env=False) as client:
         while not stopped():
             try:
                 answer = client.get(f"{run.url}/healthz/ready")
-            except httpx.HTTPError as error:
+            except httpx2.HTTPError as error:
                 reasons = str(error) or type(error).__name__
             else:
                 if answer.status_code == 200:

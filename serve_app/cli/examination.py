@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 
-import httpx
+import httpx2
 
 from models.accounts import TwilioAccount
 from models.errors import InferenceError, RecadoError
@@ -48,13 +48,13 @@ async def examine(context: CliContext, *, account_id: str | None) -> list[Findin
             Finding(check="accounts", level="failed", text="none is stored", action=action)
         )
     local = context.environment.simulator_url is not None
-    async with httpx.AsyncClient(timeout=_HTTP_TIMEOUT_S, trust_env=not local) as http:
+    async with httpx2.AsyncClient(timeout=_HTTP_TIMEOUT_S, trust_env=not local) as http:
         findings += await inspect_accounts(accounts, context, http=http)
     return findings
 
 
 async def inspect_accounts(
-    accounts: Sequence[TwilioAccount], context: CliContext, *, http: httpx.AsyncClient
+    accounts: Sequence[TwilioAccount], context: CliContext, *, http: httpx2.AsyncClient
 ) -> list[Finding]:
     """Each at its own provider: one provider's secrets are nothing to another."""
     url = public_address(context.environment)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-import httpx
+import httpx2
 
 from models.conversations import MessageProgress
 from models.errors import RecadoError
@@ -46,7 +46,7 @@ async def exchange(
     demo = load_demo_account(channel)
     recipient = to or demo.phone_numbers[0].address
     simulator = str(context.environment.simulator_url)
-    async with httpx.AsyncClient(base_url=simulator, timeout=20.0, trust_env=False) as client:
+    async with httpx2.AsyncClient(base_url=simulator, timeout=20.0, trust_env=False) as client:
         started = time.monotonic()
         sent = await _post(client, {**message, "channel": channel, "from": phone, "to": recipient})
         message_id, cursor = str(sent["message_sid"]), int(sent["cursor"])
@@ -82,7 +82,7 @@ def _simulator_account(context: CliContext) -> str:
 
 
 async def _wait(
-    client: httpx.AsyncClient, phone: str, cursor: int, *, seconds: float
+    client: httpx2.AsyncClient, phone: str, cursor: int, *, seconds: float
 ) -> tuple[list[str], int]:
     """New outbound messages to the phone, and the cursor behind them."""
     deadline = time.monotonic() + seconds
@@ -102,15 +102,15 @@ async def _wait(
     return [], cursor
 
 
-async def _get(client: httpx.AsyncClient, path: str, **params: str | float) -> dict[str, Any]:
+async def _get(client: httpx2.AsyncClient, path: str, **params: str | float) -> dict[str, Any]:
     return _json(await client.get(path, params=params))
 
 
-async def _post(client: httpx.AsyncClient, message: dict[str, Any]) -> dict[str, Any]:
+async def _post(client: httpx2.AsyncClient, message: dict[str, Any]) -> dict[str, Any]:
     return _json(await client.post("/simulator/messages", json=message))
 
 
-def _json(response: httpx.Response) -> dict[str, Any]:
+def _json(response: httpx2.Response) -> dict[str, Any]:
     if response.is_error:
         raise CommandError(f"The simulator refused: {response.status_code} {response.text[:200]}")
     return response.json()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
-import httpx
+import httpx2
 from pydantic import BaseModel
 
 from models.conversations import ReplyStatus
@@ -143,10 +143,10 @@ def judge(health: Health, *, url: str = "", logs: str = "the log") -> list[Probl
 
 async def _readiness(at: Installation) -> tuple[bool, dict[str, str]]:
     try:
-        async with httpx.AsyncClient(timeout=_LIMIT_S, trust_env=False) as http:
+        async with httpx2.AsyncClient(timeout=_LIMIT_S, trust_env=False) as http:
             answer = await http.get(f"{at.url}/healthz/ready")
             document: Any = answer.json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError):
         return False, {}
     told = cast("dict[str, Any]", document) if isinstance(document, dict) else {}
     parts = cast("dict[str, str]", told.get("parts") or {})
@@ -158,7 +158,7 @@ async def _deployments(at: Installation) -> list[DeploymentState]:
         return []
     try:
         return await read_deployments(at.dashboard_url)
-    except (httpx.HTTPError, ValueError):
+    except (httpx2.HTTPError, ValueError):
         # The service's own answer decides; the dashboard is a convenience.
         return []
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import httpx
+import httpx2
 
 from models.accounts import PhoneNumber, Plan, TwilioAccount
 from models.errors import RecadoError
@@ -123,8 +123,8 @@ class LoadRig:
     async def run(self, plan: TrafficPlan, *, drain_s: float) -> LoadReport:
         if self._run.simulator_url is None:
             raise CommandError("No simulator runs here: start it with `./recado up`.")
-        limits = httpx.Limits(max_connections=300)
-        async with httpx.AsyncClient(
+        limits = httpx2.Limits(max_connections=300)
+        async with httpx2.AsyncClient(
             base_url=self._run.simulator_url, timeout=30.0, trust_env=False, limits=limits
         ) as http:
             before = await self._still(http)
@@ -165,7 +165,7 @@ class LoadRig:
                 seed=plan.seed,
             )
 
-    async def _still(self, http: httpx.AsyncClient) -> Scrape | None:
+    async def _still(self, http: httpx2.AsyncClient) -> Scrape | None:
         """Ray's figures once those of earlier messages have arrived, which come up to ten seconds late."""
         deadline = time.monotonic() + _SETTLE_S
         last, since = await self._scrape(http), time.monotonic()
@@ -178,7 +178,7 @@ class LoadRig:
         return last
 
     async def _settled(
-        self, http: httpx.AsyncClient, before: Scrape, ledger: Ledger, *, turns: int
+        self, http: httpx2.AsyncClient, before: Scrape, ledger: Ledger, *, turns: int
     ) -> Scrape:
         """Ray's figures of this run, once they tell of its last turn and reply."""
         deadline = time.monotonic() + _SETTLE_S
@@ -192,10 +192,10 @@ class LoadRig:
                 return grown
             await asyncio.sleep(1.0)
 
-    async def _scrape(self, http: httpx.AsyncClient) -> Scrape | None:
+    async def _scrape(self, http: httpx2.AsyncClient) -> Scrape | None:
         try:
             return await scrape(http, f"http://127.0.0.1:{self._run.ports.ray_metrics}/metrics")
-        except (httpx.HTTPError, ValueError):
+        except (httpx2.HTTPError, ValueError):
             return None
 
     async def _quiet(self) -> bool:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 from pydantic import BaseModel
 
 _TOKEN_FILE = Path("~/.ray/auth_token")
@@ -40,8 +40,8 @@ def authorization() -> dict[str, str]:
 
 
 async def read_deployments(dashboard_url: str) -> list[DeploymentState]:
-    """Raises httpx' errors."""
-    async with httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False) as http:
+    """Raises httpx2' errors."""
+    async with httpx2.AsyncClient(timeout=_TIMEOUT_S, trust_env=False) as http:
         answer = await http.get(f"{dashboard_url}/api/serve/applications/", headers=authorization())
         answer.raise_for_status()
     return parse_deployments(answer.json())

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
-import httpx
+import httpx2
 import structlog
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
@@ -87,7 +87,7 @@ class OpenAICompatibleEngine:
         *,
         settings: ChatSettings,
         api_key: SecretStr | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
         chance: random.Random | None = None,
     ) -> None:
         if not settings.base_url:
@@ -95,11 +95,11 @@ class OpenAICompatibleEngine:
         self._settings = settings
         self._chance = chance or random.Random()  # noqa: S311 -- spreads retries, protects nothing
         headers = {"Authorization": f"Bearer {api_key.get_secret_value()}"} if api_key else {}
-        self._client = httpx.AsyncClient(
+        self._client = httpx2.AsyncClient(
             base_url=settings.base_url.rstrip("/") + "/",
             headers=headers,
-            timeout=httpx.Timeout(settings.timeout_s, connect=CONNECT_TIMEOUT_S),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+            timeout=httpx2.Timeout(settings.timeout_s, connect=CONNECT_TIMEOUT_S),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
             transport=transport,
         )
         self._admission = Admission(
@@ -114,7 +114,7 @@ class OpenAICompatibleEngine:
         """A server that isn't up yet is no reason to fail; a key that it refuses is."""
         try:
             response = await self._client.get("models", timeout=CONNECT_TIMEOUT_S)
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             log.warning("chat_server_unreachable", error=type(error).__name__)
         else:
             if response.status_code in (401, 403):
@@ -200,7 +200,7 @@ class OpenAICompatibleEngine:
                 wait_s = max(error.retry_after or 0.0, self._chance.uniform(0, backoff))
                 left_s = self._settings.timeout_s - (time.perf_counter() - started)
                 # After a time limit the server is still at work: asking again would double it.
-                slow = isinstance(error.__cause__, httpx.ReadTimeout)
+                slow = isinstance(error.__cause__, httpx2.ReadTimeout)
                 last = attempt == self._settings.retries
                 if last or slow or wait_s > min(MAX_RETRY_WAIT_S, left_s):
                     raise
@@ -214,7 +214,7 @@ class OpenAICompatibleEngine:
             response = await self._client.post(
                 "chat/completions", json=_without(body, refused=refused)
             )
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             raise EngineUnavailableError(
                 f"the chat server can't be reached: {type(error).__name__}"
             ) from error
@@ -250,7 +250,7 @@ def _without(body: Mapping[str, Any], *, refused: frozenset[str]) -> dict[str, A
     }
 
 
-def _unsupported(response: httpx.Response) -> str | None:
+def _unsupported(response: httpx2.Response) -> str | None:
     """The parameter that a refusal is about, if the request can do without it: OpenAI's errors name it."""
     try:
         parameter = response.json()["error"]["param"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-import httpx
+import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
 from serve_app.ports import Instrument
@@ -75,8 +75,8 @@ class Scrape:
                     yield given, value
 
 
-async def scrape(http: httpx.AsyncClient, url: str) -> Scrape:
-    """Raises httpx' errors."""
+async def scrape(http: httpx2.AsyncClient, url: str) -> Scrape:
+    """Raises httpx2' errors."""
     answer = await http.get(url)
     answer.raise_for_status()
     return Scrape.parse(answer.text)

@@ -25,7 +25,7 @@ LOG_FILE_VARIABLE = "RECADO_LOG_FILE"
 LOOK_EVERY_S = 1.0
 
 # They log every request at info, with addresses that our own lines already give.
-_CHATTY = ("httpx", "httpcore", "twilio", "urllib3", "uvicorn.access", "asyncio", "pogo_core")
+_CHATTY = ("httpx2", "httpcore", "twilio", "urllib3", "uvicorn.access", "asyncio", "pogo_core")
 
 
 def configure_logging(settings: LogSettings, *, service: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-import httpx
+import httpx2
 from fastapi import FastAPI
 
 from serve_app.simulator.accounts import Accounts
@@ -33,7 +33,7 @@ def create_simulator(settings: SimulatorSettings) -> FastAPI:
     )
     die = FaultDie()
     # Always direct: what it calls is next door.
-    http = httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=200))
+    http = httpx2.AsyncClient(trust_env=False, limits=httpx2.Limits(max_connections=200))
     detour = Detour.between(
         settings.public_webhook_url or settings.webhook_url, settings.webhook_url
     )

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urldefrag
 
-import httpx
+import httpx2
 
 from serve_app.simulator.accounts import Accounts
 from serve_app.simulator.signing import signature
@@ -89,7 +89,7 @@ class Detour:
 
 class WebhookPoster:
     def __init__(
-        self, *, http: httpx.AsyncClient, accounts: Accounts, detour: Detour | None = None
+        self, *, http: httpx2.AsyncClient, accounts: Accounts, detour: Detour | None = None
     ) -> None:
         self._http = http
         self._accounts = accounts
@@ -133,15 +133,15 @@ class WebhookPoster:
         left_s: float,
     ) -> tuple[int | None, str, str | None]:
         """Status, body, and the kind of failure (`ct`, `rt`, `4xx`, `5xx`) if it was one."""
-        timeout = httpx.Timeout(overrides.read_s, connect=overrides.connect_s)
+        timeout = httpx2.Timeout(overrides.read_s, connect=overrides.connect_s)
         try:
             async with asyncio.timeout(left_s):
                 response = await self._http.post(
                     url, data=dict(params), headers=dict(headers), timeout=timeout
                 )
-        except (httpx.ConnectError, httpx.ConnectTimeout):
+        except (httpx2.ConnectError, httpx2.ConnectTimeout):
             return None, "", "ct"
-        except (httpx.HTTPError, TimeoutError):
+        except (httpx2.HTTPError, TimeoutError):
             return None, "", "rt"
         if response.status_code >= 500:
             return response.status_code, response.text, "5xx"

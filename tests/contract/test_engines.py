@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from models.errors import EngineUnavailableError
@@ -52,12 +52,12 @@ def speech(engine) -> Subject:
     return Subject(engine, ask)
 
 
-async def echo(request: httpx.Request) -> httpx.Response:
+async def echo(request: httpx2.Request) -> httpx2.Response:
     if request.method == "GET":
-        return httpx.Response(200, json={"data": []})
+        return httpx2.Response(200, json={"data": []})
     await asyncio.sleep(0.02)
     said = json.loads(request.content)["messages"][-1]["content"]
-    return httpx.Response(
+    return httpx2.Response(
         200,
         json={
             "choices": [{"message": {"content": said.upper()}, "finish_reason": "stop"}],
@@ -85,7 +85,7 @@ def make(kind: str, *, max_waiting: int = 256, max_batch_size: int = 4) -> Subje
             )
         case "openai":
             settings = ChatSettings(engine="openai", base_url="http://models.test/v1", **limits)
-            transport = httpx.MockTransport(echo)
+            transport = httpx2.MockTransport(echo)
             return chat(OpenAICompatibleEngine(settings=settings, transport=transport))
         case "demo-chat":
             return chat(create_chat_engine(ChatSettings(**limits), device="cpu"))

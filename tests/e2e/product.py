@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import psutil
 import yaml
 
@@ -107,9 +107,9 @@ class Product:
         return self.recado("say", *args, *sender, "--config", str(self.config))
 
     @property
-    def simulator(self) -> httpx.Client:
+    def simulator(self) -> httpx2.Client:
         services = json.loads((self.data_dir / "services.json").read_text())
-        return httpx.Client(base_url=services["simulator_url"], timeout=70, trust_env=False)
+        return httpx2.Client(base_url=services["simulator_url"], timeout=70, trust_env=False)
 
     def processes(self) -> list[psutil.Process]:
         """Everything that belongs to this installation, found by its environment."""
@@ -166,29 +166,29 @@ class Product:
         answer = "nothing"
         while time.monotonic() < deadline:
             try:
-                response = httpx.get(f"{self.url}/healthz/ready", timeout=5, trust_env=False)
+                response = httpx2.get(f"{self.url}/healthz/ready", timeout=5, trust_env=False)
                 answer = f"{response.status_code} {response.text}"
                 if response.status_code == 200:
                     return
-            except httpx.HTTPError as error:
+            except httpx2.HTTPError as error:
                 answer = repr(error)
             time.sleep(0.3)
         raise AssertionError(f"not ready after {timeout_s} s: {answer}")
 
 
-def write(client: httpx.Client, phone: str, body: str, **more: object) -> None:
+def write(client: httpx2.Client, phone: str, body: str, **more: object) -> None:
     message = {"from": phone, "to": NUMBER, "body": body, **more}
     response = client.post("/simulator/messages", json=message)
     assert response.json()["webhook_status"] == 200, response.text
 
 
-def replies(client: httpx.Client, phone: str) -> list[dict[str, Any]]:
+def replies(client: httpx2.Client, phone: str) -> list[dict[str, Any]]:
     page = client.get("/simulator/messages", params={"contact": phone}).json()
     return [message for message in page["messages"] if message["direction"] != "inbound"]
 
 
 def await_replies(
-    client: httpx.Client, phone: str, count: int = 1, *, timeout_s: float = 60
+    client: httpx2.Client, phone: str, count: int = 1, *, timeout_s: float = 60
 ) -> list[str]:
     deadline = time.monotonic() + timeout_s
     while len(found := replies(client, phone)) < count:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from serve_app.conversation.catalogue import TextCatalogue
@@ -57,7 +57,7 @@ class Florist:
 
     product: Product
     folder: Path
-    phone: httpx.Client
+    phone: httpx2.Client
 
     def recado(self, *args: str) -> str:
         done = self.product.recado(*args, "--config", str(self.product.config))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-import httpx
+import httpx2
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -273,7 +273,7 @@ def test_an_assistant_is_tried_before_it_is_saved(
 
 
 def test_forms_of_others_and_sessions_of_others_are_refused(product: Product, token: str) -> None:
-    with httpx.Client(base_url=f"{product.url}/console", trust_env=False) as http:
+    with httpx2.Client(base_url=f"{product.url}/console", trust_env=False) as http:
         own = {"Origin": product.url, "Sec-Fetch-Site": "same-origin"}
         assert http.get("/now").headers["location"].startswith("/console/sign-in")
         foreign = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}

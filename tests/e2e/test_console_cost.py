@@ -9,7 +9,7 @@ from collections import defaultdict
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-import httpx
+import httpx2
 import psutil
 import pytest
 
@@ -53,7 +53,7 @@ def test_a_page_that_updates_itself_takes_less_than_two_percent_of_a_core(produc
 
 
 async def _measure(product: Product, token: str) -> None:
-    async with httpx.AsyncClient(base_url=product.url, trust_env=False, timeout=20) as http:
+    async with httpx2.AsyncClient(base_url=product.url, trust_env=False, timeout=20) as http:
         origin = {"Origin": product.url}
         answer = await http.post("/console/sign-in", data={"secret": token}, headers=origin)
         assert answer.status_code == 303, answer.text
@@ -89,7 +89,7 @@ async def _measure(product: Product, token: str) -> None:
     assert max(costs.values()) < LIMIT, shown
 
 
-async def _live(http: httpx.AsyncClient, page: str) -> Live:
+async def _live(http: httpx2.AsyncClient, page: str) -> Live:
     """As the page's own markup says."""
     text = (await http.get(page)).raise_for_status().text
     found = re.search(r'hx-get="([^"]+)" hx-trigger="every ([\d.]+)s"', text)
@@ -97,7 +97,7 @@ async def _live(http: httpx.AsyncClient, page: str) -> Live:
     return Live(found[1].replace("&amp;", "&"), float(found[2]))
 
 
-async def _cost(product: Product, http: httpx.AsyncClient, live: Live, pages: int) -> Cost:
+async def _cost(product: Product, http: httpx2.AsyncClient, live: Live, pages: int) -> Cost:
     """With so many pages open, each asking at its own moment."""
     async with AsyncExitStack() as stack:
         tasks = [
@@ -117,7 +117,7 @@ async def _cost(product: Product, http: httpx.AsyncClient, live: Live, pages: in
     return Cost(sum(by_process.values()), by_process)
 
 
-async def _open_page(http: httpx.AsyncClient, live: Live, *, phase_s: float) -> None:
+async def _open_page(http: httpx2.AsyncClient, live: Live, *, phase_s: float) -> None:
     await asyncio.sleep(phase_s)
     while True:
         (await http.get(live.path)).raise_for_status()

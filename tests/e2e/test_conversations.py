@@ -7,7 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
+import httpx2
 import pytest
 
 from tests.e2e.product import NOTES, Product, await_replies, replies, write
@@ -53,11 +53,11 @@ def test_no_reply_in_time_tells_where_the_message_is(product: Product) -> None:
 def test_forged_webhooks_are_refused(product: Product) -> None:
     url = f"{product.url}/webhooks/twilio"
     form = {"AccountSid": "AC1", "MessageSid": "SM1", "From": "a", "To": "b", "Body": "hi"}
-    assert httpx.post(url, data=form, trust_env=False).status_code == 403
-    assert httpx.post(url, json=form, trust_env=False).status_code == 415
+    assert httpx2.post(url, data=form, trust_env=False).status_code == 403
+    assert httpx2.post(url, json=form, trust_env=False).status_code == 415
     large = {**form, "Body": "x" * 300_000}
-    assert httpx.post(url, data=large, trust_env=False).status_code == 413
-    paths = httpx.get(f"{product.url}/openapi.json", trust_env=False).json()["paths"]
+    assert httpx2.post(url, data=large, trust_env=False).status_code == 413
+    paths = httpx2.get(f"{product.url}/openapi.json", trust_env=False).json()["paths"]
     assert "/webhooks/twilio/status" in paths
 
 

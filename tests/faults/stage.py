@@ -15,7 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
-import httpx
+import httpx2
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
@@ -82,7 +82,7 @@ class Stage:
     settings: AppSettings
     stores: Stores
     traffic: Traffic
-    simulator: httpx.AsyncClient
+    simulator: httpx2.AsyncClient
     orders: Orders
     random: Random
     database_url: str
@@ -290,7 +290,7 @@ async def open_stage(
     async with (
         stack,
         open_stores(app, env) as stores,
-        httpx.AsyncClient(base_url=origin, trust_env=False, timeout=60, limits=_LIMITS) as client,
+        httpx2.AsyncClient(base_url=origin, trust_env=False, timeout=60, limits=_LIMITS) as client,
     ):
         for owner, number in (owners or {"campaign": BUSINESS}).items():
             await _store_business(stores, owner, number)
@@ -324,7 +324,7 @@ async def open_stage(
             shutil.rmtree(folder / "orders", ignore_errors=True)
 
 
-_LIMITS = httpx.Limits(max_connections=100)
+_LIMITS = httpx2.Limits(max_connections=100)
 
 
 def _stop_all(actors: list[Actor]) -> None:

@@ -11,7 +11,7 @@ from random import Random
 from types import TracebackType
 from typing import Self
 
-import httpx
+import httpx2
 
 from tests.faults.scoring import TOKEN, Answer, Posted
 
@@ -34,7 +34,7 @@ class Traffic:
     """
 
     def __init__(
-        self, *, simulator: httpx.AsyncClient, random: Random, question: str | None = None
+        self, *, simulator: httpx2.AsyncClient, random: Random, question: str | None = None
     ) -> None:
         self._simulator = simulator
         self._random = random
@@ -155,7 +155,7 @@ class Traffic:
     async def _post(self, message: Posted, document: dict[str, object]) -> int | None:
         try:
             answer = await self._simulator.post("/simulator/messages", json=document)
-        except httpx.TransportError:
+        except httpx2.TransportError:
             # The way to the simulator, not its webhook; it has the same message's id if it posts it again.
             message.statuses.append(None)
             message.seconds.append(0.0)
@@ -188,7 +188,7 @@ class Traffic:
         while True:
             try:
                 await self.look()
-            except httpx.HTTPError:
+            except httpx2.HTTPError:
                 await asyncio.sleep(0.2)
             await asyncio.sleep(0.05)
 

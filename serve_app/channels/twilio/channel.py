@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 
 from models.accounts import TwilioAccount
 from models.errors import MediaUnauthorizedError, SignatureError, UnprocessableError
@@ -131,7 +131,7 @@ class TwilioChannel:
 
     async def fetch_media(self, ref: MediaRef, account: TwilioAccount) -> MediaFile:
         async def fetch(token: str) -> MediaFile:
-            return await self._media.fetch(ref, httpx.BasicAuth(account.account_sid, token))
+            return await self._media.fetch(ref, httpx2.BasicAuth(account.account_sid, token))
 
         return await self._tokens.with_either(
             account, fetch, is_refusal=lambda e: isinstance(e, MediaUnauthorizedError)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import structlog
 from twilio.base import values
 from twilio.rest import Client
@@ -67,7 +67,7 @@ class TwilioClient:
         *,
         settings: TwilioSettings,
         public_url: str,
-        http: httpx.AsyncClient,
+        http: httpx2.AsyncClient,
         tokens: TokenMemory,
     ) -> None:
         self._settings = settings
@@ -96,7 +96,7 @@ class TwilioClient:
             ) from error
         except NOTHING_SENT as error:
             raise SendDeferredError(f"Twilio can't be reached: {_name(error)}") from error
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx2.HTTPError, TimeoutError) as error:
             raise SendUnknownError(f"no answer from Twilio: {_name(error)}") from error
         except ValueError as error:
             raise SendUnknownError("Twilio's answer to a send can't be read") from error
@@ -199,7 +199,7 @@ class TwilioClient:
                 lambda client: client.messaging.v3.typing_indicator.create_async(request),
                 typing=True,
             )
-        except (TwilioAnswerError, httpx.HTTPError, TimeoutError, ValueError) as error:
+        except (TwilioAnswerError, httpx2.HTTPError, TimeoutError, ValueError) as error:
             log.info("typing_indicator_failed", message_id=message_id, error=_name(error))
 
     async def _create(
@@ -262,7 +262,7 @@ def reading_the_list() -> Generator[None]:
     except TwilioAnswerError as error:
         text = f"Twilio's list answered {error.status} (code {error.code})"
         raise ListUnavailableError(text, retry_after=error.retry_after) from error
-    except (httpx.HTTPError, TimeoutError) as error:
+    except (httpx2.HTTPError, TimeoutError) as error:
         raise ListUnavailableError(f"Twilio's list can't be read: {_name(error)}") from error
     except ValueError as error:
         raise ListUnavailableError("Twilio's list isn't JSON") from error

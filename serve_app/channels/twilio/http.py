@@ -13,7 +13,7 @@ import logging
 from collections.abc import Mapping
 from typing import cast
 
-import httpx
+import httpx2
 from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
 
@@ -21,11 +21,11 @@ from models.errors import RecadoError
 from serve_app.channels.retry_after import retry_after_s
 
 NOTHING_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
 )
 """Raised before the first byte of a request has left."""
 
@@ -45,15 +45,15 @@ class TwilioAnswerError(RecadoError):
 
 
 class SingleShotHttp(AsyncHttpClient):
-    """Implements the SDK's `AsyncHttpClient` over httpx; closing the httpx client is the owner's."""
+    """Implements the SDK's `AsyncHttpClient` over httpx2; closing the httpx2 client is the owner's."""
 
-    def __init__(self, client: httpx.AsyncClient, *, timeout_s: float) -> None:
+    def __init__(self, client: httpx2.AsyncClient, *, timeout_s: float) -> None:
         super().__init__(logging.getLogger("twilio.http"), is_async=True, timeout=timeout_s)
         self._client = client
         self._total_s = timeout_s
         # Whoever waits longer than this hasn't sent anything yet, so the failure can say so.
         phase = min(_CONNECT_S, timeout_s / 2)
-        self._timeout = httpx.Timeout(timeout_s, connect=phase, pool=phase)
+        self._timeout = httpx2.Timeout(timeout_s, connect=phase, pool=phase)
 
     async def request(  # noqa: PLR0917 - the SDK's signature
         self,
@@ -66,7 +66,7 @@ class SingleShotHttp(AsyncHttpClient):
         timeout: float | None = None,
         allow_redirects: bool = False,
     ) -> Response:
-        """Raises `TwilioAnswerError`, an httpx error, or TimeoutError (it may have been sent)."""
+        """Raises `TwilioAnswerError`, an httpx2 error, or TimeoutError (it may have been sent)."""
         as_json = (headers or {}).get("Content-Type") == "application/json"
         request = self._client.build_request(
             method.upper(),
@@ -77,7 +77,7 @@ class SingleShotHttp(AsyncHttpClient):
             headers=headers,
             timeout=self._timeout,
         )
-        credentials = httpx.BasicAuth(*auth) if auth else None
+        credentials = httpx2.BasicAuth(*auth) if auth else None
         async with asyncio.timeout(timeout or self._total_s):
             response = await self._client.send(
                 request, auth=credentials, follow_redirects=allow_redirects
@@ -87,7 +87,7 @@ class SingleShotHttp(AsyncHttpClient):
         return Response(response.status_code, response.text, response.headers)
 
 
-def answer_error(response: httpx.Response) -> TwilioAnswerError:
+def answer_error(response: httpx2.Response) -> TwilioAnswerError:
     """Reads Twilio's two error shapes: `{code, message, …}` and RFC 9457's `{code, title, …}`."""
     try:
         document: object = json.loads(response.content)

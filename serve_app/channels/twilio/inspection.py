@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, cast
 from urllib.parse import urldefrag
 
-import httpx
+import httpx2
 
 from models.accounts import PhoneNumber, TwilioAccount
 from models.findings import Finding, clock_finding
@@ -32,7 +32,7 @@ class TwilioInspector:
     """Reads only, but for a delivery report to our own webhook about a message that doesn't exist."""
 
     def __init__(
-        self, *, settings: TwilioSettings, public_url: str, http: httpx.AsyncClient
+        self, *, settings: TwilioSettings, public_url: str, http: httpx2.AsyncClient
     ) -> None:
         self._settings = settings
         self._public_url = public_url.rstrip("/")
@@ -54,7 +54,7 @@ class TwilioInspector:
         url = f"{self._settings.api_url}/2010-04-01/Accounts/{account.account_sid}.json"
         try:
             answer = await self._get(url, account)
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             return [_unreachable(check, error)]
         if answer.status_code == 401:
             action = f"recado accounts rotate {account.id}: the token that is stored isn't valid."
@@ -92,7 +92,7 @@ class TwilioInspector:
                     account,
                     {"PhoneNumber": number.address},
                 )
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             return _unreachable(check, error)
         document = _document(answer)
         for sender in document.get("senders" if whatsapp else "incoming_phone_numbers") or ():
@@ -115,7 +115,7 @@ class TwilioInspector:
         check = f"{account.id} webhook of {sid}"
         try:
             answer = await self._get(f"{self._settings.messaging_url}/v1/Services/{sid}", account)
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             return _unreachable(check, error)
         document = _document(answer)
         if document.get("use_inbound_webhook_on_number"):
@@ -150,7 +150,7 @@ class TwilioInspector:
         try:
             accepted = await self._post(url, form, good)
             forged = await self._post(url, form, "Zm9yZ2Vk")
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             return Finding(
                 check=check,
                 level="failed",
@@ -172,8 +172,8 @@ class TwilioInspector:
 
     async def _get(
         self, url: str, account: TwilioAccount, params: Mapping[str, str] | None = None
-    ) -> httpx.Response:
-        credentials = httpx.BasicAuth(account.account_sid, account.auth_token.get_secret_value())
+    ) -> httpx2.Response:
+        credentials = httpx2.BasicAuth(account.account_sid, account.auth_token.get_secret_value())
         return await self._http.get(url, params=params, auth=credentials)
 
     async def _post(self, url: str, form: Mapping[str, str], signature: str) -> int:
@@ -185,7 +185,7 @@ def _document_of(value: object) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def _document(answer: httpx.Response) -> dict[str, Any]:
+def _document(answer: httpx2.Response) -> dict[str, Any]:
     try:
         return _document_of(answer.json())
     except ValueError:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
-import httpx
+import httpx2
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -34,11 +34,11 @@ from serve_app.settings import WhatsAppCloudSettings
 log = structlog.get_logger(__name__)
 
 NOTHING_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
 )
 """Raised before the first byte of a request has left."""
 
@@ -46,11 +46,11 @@ _CONNECT_S = 5.0
 _TYPING_TIMEOUT_S = 5.0
 
 
-class BearerAuth(httpx.Auth):
+class BearerAuth(httpx2.Auth):
     def __init__(self, token: str) -> None:
         self._header = f"Bearer {token}"
 
-    def auth_flow(self, request: httpx.Request) -> Any:
+    def auth_flow(self, request: httpx2.Request) -> Any:
         request.headers["Authorization"] = self._header
         yield request
 
@@ -69,14 +69,14 @@ class WhatsAppCloudClient:
     """One per process; accounts share its connections."""
 
     def __init__(
-        self, *, settings: WhatsAppCloudSettings, http: httpx.AsyncClient, media: MediaFetcher
+        self, *, settings: WhatsAppCloudSettings, http: httpx2.AsyncClient, media: MediaFetcher
     ) -> None:
         self._settings = settings
         self._http = http
         self._media = media
         self._base = f"{settings.api_url.rstrip('/')}/{settings.api_version}/"
         phase = min(_CONNECT_S, settings.request_timeout_s / 2)
-        self._timeout = httpx.Timeout(settings.request_timeout_s, connect=phase, pool=phase)
+        self._timeout = httpx2.Timeout(settings.request_timeout_s, connect=phase, pool=phase)
 
     @property
     def media_url(self) -> str:
@@ -93,7 +93,7 @@ class WhatsAppCloudClient:
                 answer = await self._post(message.sender, document, account)
         except NOTHING_SENT as error:
             raise SendDeferredError(f"the Cloud API can't be reached: {_name(error)}") from error
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx2.HTTPError, TimeoutError) as error:
             raise SendUnknownError(f"no answer from the Cloud API: {_name(error)}") from error
         if not answer.is_success:
             raise send_error(answer)
@@ -118,7 +118,7 @@ class WhatsAppCloudClient:
         try:
             async with asyncio.timeout(min(_TYPING_TIMEOUT_S, self._settings.request_timeout_s)):
                 answer = await self._post(message.recipient, document, account)
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx2.HTTPError, TimeoutError) as error:
             log.info("typing_indicator_failed", error=_name(error))
             return
         if not answer.is_success:
@@ -139,7 +139,7 @@ class WhatsAppCloudClient:
 
     async def _post(
         self, number_id: str, document: Mapping[str, object], account: TwilioAccount
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         return await self._http.post(
             f"{self._base}{number_id}/messages",
             content=json.dumps(document, ensure_ascii=False).encode(),
@@ -156,7 +156,7 @@ def bearer(account: TwilioAccount) -> BearerAuth:
     return BearerAuth(token.get_secret_value() if token else "")
 
 
-def _message_id(answer: httpx.Response) -> str | None:
+def _message_id(answer: httpx2.Response) -> str | None:
     try:
         document: object = answer.json()
     except ValueError:

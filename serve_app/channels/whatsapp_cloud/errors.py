@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import cast
 
-import httpx
+import httpx2
 
 from models.errors import RecadoError, SendDeferredError, SendRejectedError, SendUnknownError
 from models.messages import Fault
@@ -53,7 +53,7 @@ def reported_fault(code: int | None) -> Fault | None:
     return None if code is None else FAULTS.get(code, Fault.FINAL)
 
 
-def error_of(answer: httpx.Response) -> tuple[int | None, str]:
+def error_of(answer: httpx2.Response) -> tuple[int | None, str]:
     """Code and message of an answer that isn't a success."""
     try:
         document: object = answer.json()
@@ -66,7 +66,7 @@ def error_of(answer: httpx.Response) -> tuple[int | None, str]:
     return (code if isinstance(code, int) else None), str(fields.get("message", ""))[:500]
 
 
-def send_error(answer: httpx.Response) -> RecadoError:
+def send_error(answer: httpx2.Response) -> RecadoError:
     """The error to raise for an answer to a send that isn't a success."""
     status = answer.status_code
     code, message = error_of(answer)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-import httpx
+import httpx2
 from pydantic import SecretStr
 
 from models.accounts import TwilioAccount
@@ -22,7 +22,7 @@ class WhatsAppCloudInspector:
     """Calls nothing but our own webhook, with news about no message."""
 
     def __init__(
-        self, *, public_url: str, verify_token: SecretStr | None, http: httpx.AsyncClient
+        self, *, public_url: str, verify_token: SecretStr | None, http: httpx2.AsyncClient
     ) -> None:
         self._public_url = public_url.rstrip("/")
         self._verify_token = verify_token
@@ -64,7 +64,7 @@ class WhatsAppCloudInspector:
         try:
             accepted = await self._post(url, body, account.auth_token.get_secret_value())
             forged = await self._post(url, body, "forged")
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             return Finding(
                 check=check,
                 level="failed",

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
-import httpx
+import httpx2
 from pydantic import SecretStr
 
 from models.accounts import TwilioAccount
@@ -150,9 +150,9 @@ def _await_answer(side: str, url: str, *, timeout_s: float = 240.0) -> None:
     answer = "no answer"
     while time.monotonic() < deadline:
         try:
-            response = httpx.post(url, data={"AccountSid": "AC0"}, timeout=5.0, trust_env=False)
+            response = httpx2.post(url, data={"AccountSid": "AC0"}, timeout=5.0, trust_env=False)
             answer = str(response.status_code)
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             answer = type(error).__name__
         if answer == "403":
             return

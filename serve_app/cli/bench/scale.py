@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-import httpx
+import httpx2
 import yaml
 
 from models.errors import RecadoError
@@ -232,8 +232,8 @@ class _Observation:
 
     async def _send(self, plan: TrafficPlan, *, drain_s: float) -> Ledger:
         ledger = Ledger()
-        limits = httpx.Limits(max_connections=300)
-        async with httpx.AsyncClient(
+        limits = httpx2.Limits(max_connections=300)
+        async with httpx2.AsyncClient(
             base_url=self._simulator_url, timeout=60.0, trust_env=False, limits=limits
         ) as http:
             traffic = Traffic(
@@ -247,7 +247,7 @@ class _Observation:
         while True:
             try:
                 states = await read_deployments(self._dashboard_url)
-            except (httpx.HTTPError, ValueError) as error:
+            except (httpx2.HTTPError, ValueError) as error:
                 self._problems.append(f"no look at {self._elapsed():.0f} s: {error!r}"[:120])
             else:
                 self._history.looks.append(Look.of(self._elapsed(), states, tuple(REST)))

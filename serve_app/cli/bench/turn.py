@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from statistics import median
 
-import httpx
+import httpx2
 import psutil
 
 from models.errors import RecadoError
@@ -122,7 +122,7 @@ async def send_turns(
     takes longer than `timeout_s`."""
     account = ensure_secrets(DataDir.at(env.data_dir)).simulator_account_sid
     number = load_demo_owner()[1][0].address
-    async with httpx.AsyncClient(
+    async with httpx2.AsyncClient(
         base_url=env.simulator_url or "", timeout=20.0, trust_env=False
     ) as client:
         (await client.post("/simulator/reset")).raise_for_status()
@@ -154,7 +154,7 @@ def _next_look_s(count: int, replies: int, seconds: float) -> float:
     return min(LONGEST_LOOK_S, max(0.02, (count - replies) * seconds / replies / 2))
 
 
-async def _accepted(client: httpx.AsyncClient) -> int:
+async def _accepted(client: httpx2.AsyncClient) -> int:
     stats = json.loads((await client.get("/simulator/stats")).text)
     return int(stats.get("accepted", 0))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-import httpx
+import httpx2
 
 from serve_app.ops.load.arrivals import Burst, TrafficPlan, bursts
 from serve_app.ops.load.ledger import Ledger
@@ -36,7 +36,7 @@ class Traffic:
         self,
         *,
         plan: TrafficPlan,
-        http: httpx.AsyncClient,
+        http: httpx2.AsyncClient,
         numbers: Sequence[str],
         material: Material,
         ledger: Ledger,
@@ -112,7 +112,7 @@ class Traffic:
             answer = await self._http.post("/simulator/messages", json=document)
             answer.raise_for_status()
             told = answer.json()
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx2.HTTPError, ValueError) as error:
             self._ledger.failed(f"simulator: {type(error).__name__}", sent)
             return
         if not self._cursor.done():
@@ -136,7 +136,7 @@ class Traffic:
             )
             answer.raise_for_status()
             page = answer.json()
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx2.HTTPError, ValueError) as error:
             self._ledger.failed(f"reading replies: {type(error).__name__}")
             return False
         self._read_to = max(after, int(page["cursor"]))

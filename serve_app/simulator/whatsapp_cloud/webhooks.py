@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
+import httpx2
 
 from serve_app.simulator.webhooks import Delivery
 from serve_app.simulator.whatsapp_cloud.account import CloudSettings
@@ -21,7 +21,7 @@ _WAIT_S = 0.2
 
 
 class CloudPoster:
-    def __init__(self, *, http: httpx.AsyncClient, settings: CloudSettings) -> None:
+    def __init__(self, *, http: httpx2.AsyncClient, settings: CloudSettings) -> None:
         self._http = http
         self._settings = settings
 
@@ -58,7 +58,7 @@ class CloudPoster:
                     settings.webhook_url, content=body, headers=headers, timeout=10.0
                 )
                 status, text = answer.status_code, answer.text
-            except httpx.HTTPError:
+            except httpx2.HTTPError:
                 status, text = None, ""
             if status == 200 or attempt == _ATTEMPTS:
                 return Delivery(status, attempt, time.monotonic() - started, text)

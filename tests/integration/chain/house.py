@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
@@ -89,7 +89,7 @@ def echo(request: ChatRequest) -> str:
 class House:
     settings: AppSettings
     stores: Stores
-    simulator: httpx.AsyncClient
+    simulator: httpx2.AsyncClient
     chat: ScriptedChatModel
     transcriber: FixedTranscriber
 
@@ -323,7 +323,7 @@ async def open_house(
         await _store_business(stores)
         ingress = create_app(lambda: open_ingress(settings, checks={}))
         await enter(serving((simulator, simulating), (ingress, listening)))
-        control = await enter(httpx.AsyncClient(base_url=origin, trust_env=False, timeout=30))
+        control = await enter(httpx2.AsyncClient(base_url=origin, trust_env=False, timeout=30))
         house = House(
             settings=settings,
             stores=stores,

@@ -8,7 +8,7 @@ from itertools import pairwise
 from random import SystemRandom
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from models.conversations import ReplyStatus
@@ -259,7 +259,7 @@ async def test_a_spooled_message_is_answered_when_redis_is_back(
 
 
 async def test_the_real_door_refuses_what_twilio_did_not_sign(house: Open) -> None:
-    async with house(staffed=False) as at, httpx.AsyncClient(trust_env=False) as anybody:
+    async with house(staffed=False) as at, httpx2.AsyncClient(trust_env=False) as anybody:
         url = os.environ["RECADO_PUBLIC_URL"]
         forged = {
             "AccountSid": "AC" + "7" * 32,

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
+import httpx2
 import uvicorn
 from pydantic import SecretStr
 from starlette.applications import Starlette
@@ -160,7 +160,7 @@ class Stage:
     simulator: str
     receiver: Receiver
     channel: TwilioChannel
-    control: httpx.AsyncClient
+    control: httpx2.AsyncClient
     cloud: WhatsAppCloudChannel
 
     async def write(self, **message: object) -> dict[str, Any]:
@@ -231,7 +231,7 @@ async def stage(
             verify_token=SecretStr("our-word"),
             clock=SystemClock(),
         ) as cloud,
-        httpx.AsyncClient(base_url=origin, trust_env=False, timeout=30) as control,
+        httpx2.AsyncClient(base_url=origin, trust_env=False, timeout=30) as control,
     ):
         yield Stage(origin, receiver, channel, control, cloud)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-import httpx
+import httpx2
 from fastapi import FastAPI
 from pydantic import SecretStr
 
@@ -90,7 +90,7 @@ class Cluster:
 
 @dataclass
 class Rig:
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
     pool: StorePool
     operators: PostgresOperatorRepository
     owners: PostgresOwnerRepository
@@ -100,7 +100,7 @@ class Rig:
     attention: Attention
     published: list[str]
 
-    async def sign_in(self, secret: str = TOKEN, *, name: str = "") -> httpx.Response:
+    async def sign_in(self, secret: str = TOKEN, *, name: str = "") -> httpx2.Response:
         form = {"name": name, "secret": secret}
         return await self.http.post("/console/sign-in", data=form, headers=OURS)
 
@@ -110,7 +110,7 @@ class Rig:
         assert found is not None, page.text
         return found[1]
 
-    async def submit(self, path: str, **form: Any) -> httpx.Response:
+    async def submit(self, path: str, **form: Any) -> httpx2.Response:
         data = {"csrf_token": await self.proof(), **form}
         return await self.http.post(f"/console/{path}", data=data, headers=OURS)
 
@@ -181,8 +181,8 @@ async def open_rig(
             chat_model=None,
         ) as parts:
             app.state.parts = SimpleNamespace(console=parts)
-            transport = httpx.ASGITransport(app=app)
-            async with httpx.AsyncClient(transport=transport, base_url=URL) as http:
+            transport = httpx2.ASGITransport(app=app)
+            async with httpx2.AsyncClient(transport=transport, base_url=URL) as http:
                 operators = PostgresOperatorRepository(pool=pool)
                 yield Rig(
                     http, pool, operators, owners, inbound, outbound, channel, attention, published

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from models.inference import ChatMessage, ChatRequest, ToolSpec
 from serve_app.settings import PROJECT_ROOT
@@ -46,13 +46,13 @@ async def running(command: Sequence[str | Path], *, port: int, log: Path) -> Asy
         )
         url = f"http://127.0.0.1:{port}"
         try:
-            async with asyncio.timeout(90), httpx.AsyncClient() as client:
+            async with asyncio.timeout(90), httpx2.AsyncClient() as client:
                 while True:
                     assert process.returncode is None, told(log)
                     try:
                         if (await client.get(f"{url}/health", timeout=2)).status_code == 200:
                             break
-                    except httpx.TransportError:
+                    except httpx2.TransportError:
                         pass
                     await asyncio.sleep(0.1)
             yield f"{url}/v1"

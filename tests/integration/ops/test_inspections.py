@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from pydantic import SecretStr
 
@@ -33,7 +33,7 @@ ACCOUNT = TwilioAccount(
 )
 
 
-def webhook(request: httpx.Request) -> httpx.Response:
+def webhook(request: httpx2.Request) -> httpx2.Response:
     """Checks signatures as the service does."""
     params = [pair.split("=", 1) for pair in request.content.decode().split("&")]
     well = is_signed(
@@ -44,7 +44,7 @@ def webhook(request: httpx.Request) -> httpx.Response:
         json_body=False,
         tokens=["token"],
     )
-    return httpx.Response(200 if well else 403)
+    return httpx2.Response(200 if well else 403)
 
 
 @asynccontextmanager
@@ -60,12 +60,12 @@ async def inspecting(
             numbers=("whatsapp:+15550001", "+15550001"),
         )
     )
-    mounts: dict[str, httpx.AsyncBaseTransport] = {
-        "http://sim": httpx.ASGITransport(app=simulator),
-        PUBLIC: httpx.MockTransport(answers),
+    mounts: dict[str, httpx2.AsyncBaseTransport] = {
+        "http://sim": httpx2.ASGITransport(app=simulator),
+        PUBLIC: httpx2.MockTransport(answers),
     }
     settings = TwilioSettings(api_url="http://sim", messaging_url="http://sim")
-    async with httpx.AsyncClient(mounts=mounts, trust_env=False) as http:
+    async with httpx2.AsyncClient(mounts=mounts, trust_env=False) as http:
         yield TwilioInspector(settings=settings, public_url=PUBLIC, http=http)
 
 
@@ -112,14 +112,14 @@ async def test_a_number_that_twilio_does_not_list() -> None:
 
 @pytest.mark.parametrize("status", [200, 403, 502])
 async def test_a_webhook_that_always_answers_the_same_fails_the_round_trip(status: int) -> None:
-    async with inspecting(answers=lambda _: httpx.Response(status)) as inspector:
+    async with inspecting(answers=lambda _: httpx2.Response(status)) as inspector:
         findings = await inspector.inspect(ACCOUNT)
     assert failed(findings).keys() == {"main signature round trip"}
 
 
 async def test_what_can_not_be_reached_is_a_finding() -> None:
-    def refuse(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("no route", request=request)
+    def refuse(request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ConnectError("no route", request=request)
 
     async with inspecting(answers=refuse) as inspector:
         findings = await inspector.inspect(ACCOUNT)

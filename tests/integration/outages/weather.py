@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 import pytest
 
 from tests.fixtures.proxy import Proxy, postgres_proxy, redis_proxy
@@ -73,7 +73,7 @@ class Weather:
     house: House
     redis: Proxy
     postgres: Proxy
-    anybody: httpx.AsyncClient
+    anybody: httpx2.AsyncClient
     answers: list[Answer] = field(default_factory=list)
     written: dict[int, list[str]] = field(default_factory=dict)
     """What each contact wrote that was accepted."""
@@ -168,7 +168,7 @@ async def open_weather(
             monkeypatch=monkeypatch,
             **merged,
         ) as house,
-        httpx.AsyncClient(
+        httpx2.AsyncClient(
             base_url=os.environ["RECADO_PUBLIC_URL"], trust_env=False, timeout=20
         ) as anybody,
     ):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx
+import httpx2
 from fastapi import FastAPI
 from pydantic import SecretStr
 from starlette.datastructures import ImmutableMultiDict
@@ -99,7 +99,7 @@ def text_message(number: int = 1, **changes: str) -> list[tuple[str, str]]:
 @dataclass
 class Door:
     app: FastAPI
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
     clock: ManualClock
     store: MemoryStore
     inbound: HangingQueue
@@ -113,7 +113,7 @@ class Door:
 
     async def post(
         self, params: Params, *, path: str = INBOUND, signature: str | None = None
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         """Signed as Twilio would, unless a signature is given; none at all for an empty one."""
         if signature is None:
             signature = signed(path, params)
@@ -208,8 +208,8 @@ async def open_door(
     app = create_app(open_parts)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=app), base_url="http://10.0.0.7:8000", verify=False
+        httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(app=app), base_url="http://10.0.0.7:8000", verify=False
         ) as http,
     ):
         yield Door(app, http, clock, store, inbound, status, accounts, spool, watch, metrics)

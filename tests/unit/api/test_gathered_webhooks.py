@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from pydantic import SecretStr
 
@@ -52,7 +52,7 @@ def text(number: int) -> dict[str, Any]:
     return {"from": "1555", "id": f"wamid.{number}", "type": "text", "text": {"body": f"{number}"}}
 
 
-async def post(door: Door, *entries: object, secret: str = "one") -> httpx.Response:
+async def post(door: Door, *entries: object, secret: str = "one") -> httpx2.Response:
     body = json.dumps({"object": "whatsapp_business_account", "entry": entries}).encode()
     headers = {"Content-Type": "application/json", "X-Hub-Signature-256": sign(secret, body)}
     return await door.http.post(PATH, content=body, headers=headers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import httpx
+import httpx2
 import pytest
 from structlog.typing import EventDict
 
@@ -28,7 +28,7 @@ async def door() -> AsyncIterator[Door]:
         yield opened
 
 
-def is_accepted(answer: httpx.Response) -> bool:
+def is_accepted(answer: httpx2.Response) -> bool:
     return (
         answer.status_code == 200
         and answer.headers["content-type"].startswith("text/xml")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import httpx
+import httpx2
 import pytest
 
 from models.errors import MediaRejectedError
@@ -65,7 +65,7 @@ def policy(*addresses, **settings):
     ],
 )
 def test_allowed(url, redirected):
-    policy().check(httpx.URL(url), redirected=redirected)
+    policy().check(httpx2.URL(url), redirected=redirected)
 
 
 @pytest.mark.parametrize(
@@ -89,20 +89,20 @@ def test_allowed(url, redirected):
 )
 def test_refused(url, redirected):
     with pytest.raises(MediaRejectedError):
-        policy().check(httpx.URL(url), redirected=redirected)
+        policy().check(httpx2.URL(url), redirected=redirected)
 
 
 def test_a_local_origin_is_exempt_under_each_loopback_name_but_not_its_neighbour_port():
     local = policy("127.0.0.1", local_origins=("http://127.0.0.1:8001",))
     for url in ("http://127.0.0.1:8001/x", "http://localhost:8001/x", "http://[::1]:8001/x"):
-        local.check(httpx.URL(url), redirected=True)
+        local.check(httpx2.URL(url), redirected=True)
     for url in ("http://127.0.0.1:8002/x", "http://10.0.0.1:8001/x", "https://localhost:8001/x"):
         with pytest.raises(MediaRejectedError):
-            local.check(httpx.URL(url), redirected=True)
+            local.check(httpx2.URL(url), redirected=True)
 
 
 async def test_one_private_address_among_public_ones_is_enough_to_refuse():
-    url = httpx.URL("https://api.twilio.com/x")
+    url = httpx2.URL("https://api.twilio.com/x")
     assert await policy("8.8.8.8", "2606:4700::1").addresses(url)
     with pytest.raises(MediaRejectedError):
         await policy("8.8.8.8", "10.0.0.1").addresses(url)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
-import httpx
+import httpx2
 import pytest
 
 from models.errors import SendDeferredError, SendRejectedError, SendUnknownError
@@ -92,5 +92,5 @@ def test_retry_after():
     ],
 )
 def test_both_shapes_of_errors_and_none(content, code, message):
-    error = answer_error(httpx.Response(400, content=content, headers={"Retry-After": "2"}))
+    error = answer_error(httpx2.Response(400, content=content, headers={"Retry-After": "2"}))
     assert (error.status, error.code, str(error), error.retry_after) == (400, code, message, 2.0)

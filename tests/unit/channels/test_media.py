@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from contextlib import asynccontextmanager
 
-import httpx
+import httpx2
 import pytest
 
 from models.errors import MediaNotReadyError, MediaRejectedError
@@ -13,7 +13,7 @@ from models.messages import MediaRef
 from serve_app.channels.media import MediaFetcher
 from serve_app.settings import TwilioSettings
 
-CREDENTIALS = httpx.BasicAuth("AC1", "secret-token")
+CREDENTIALS = httpx2.BasicAuth("AC1", "secret-token")
 REF = MediaRef(url="https://api.twilio.com/media/1", content_type="audio/ogg")
 NAMES = {
     "api.twilio.com": ["8.8.8.8"],
@@ -63,7 +63,7 @@ async def fetching(web, *, names=NAMES, **settings):
         return names[host]
 
     clock = FakeClock()
-    async with httpx.AsyncClient(transport=httpx.MockTransport(web.handle)) as http:
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(web.handle)) as http:
         yield (
             MediaFetcher(
                 settings=TwilioSettings(**settings), http=http, clock=clock, resolver=resolver
@@ -73,11 +73,11 @@ async def fetching(web, *, names=NAMES, **settings):
 
 
 def found(content=b"OggS", **headers):
-    return httpx.Response(200, stream=httpx.ByteStream(content), headers=headers)
+    return httpx2.Response(200, stream=httpx2.ByteStream(content), headers=headers)
 
 
 def moved(location):
-    return httpx.Response(307, headers={"location": location})
+    return httpx2.Response(307, headers={"location": location})
 
 
 async def test_the_file_behind_the_redirect_without_credentials():
@@ -142,7 +142,7 @@ async def test_endless_redirects():
 
 
 async def test_an_early_404_is_looked_at_again():
-    absent = httpx.Response(404)
+    absent = httpx2.Response(404)
     web = Web(api_twilio_com=[absent, absent, found()])
     async with fetching(web) as (fetcher, clock):
         assert (await fetcher.fetch(REF, CREDENTIALS)).content == b"OggS"
@@ -150,7 +150,7 @@ async def test_an_early_404_is_looked_at_again():
 
 
 async def test_a_file_that_never_comes():
-    web = Web(api_twilio_com=httpx.Response(404))
+    web = Web(api_twilio_com=httpx2.Response(404))
     async with fetching(web, media_not_ready_retries=4) as (fetcher, clock):
         with pytest.raises(MediaNotReadyError) as caught:
             await fetcher.fetch(REF, CREDENTIALS)
@@ -160,7 +160,7 @@ async def test_a_file_that_never_comes():
 
 @pytest.mark.parametrize(
     "answer",
-    [httpx.Response(500), httpx.Response(503), httpx.Response(429), httpx.ReadError("lost")],
+    [httpx2.Response(500), httpx2.Response(503), httpx2.Response(429), httpx2.ReadError("lost")],
 )
 async def test_try_again_later(answer):
     async with fetching(Web(api_twilio_com=answer)) as (fetcher, _):
@@ -170,7 +170,7 @@ async def test_try_again_later(answer):
 
 @pytest.mark.parametrize("status", [400, 401, 403, 410, 204, 206])
 async def test_refused_for_good(status):
-    async with fetching(Web(api_twilio_com=httpx.Response(status))) as (fetcher, _):
+    async with fetching(Web(api_twilio_com=httpx2.Response(status))) as (fetcher, _):
         with pytest.raises(MediaRejectedError, match=str(status)):
             await fetcher.fetch(REF, CREDENTIALS)
 
@@ -214,7 +214,7 @@ async def test_the_next_address_after_one_that_cannot_be_reached():
         async def handle(self, request):
             if request.url.host == "2606:4700::1":
                 self.seen.append("down")
-                raise httpx.ConnectError("unreachable")
+                raise httpx2.ConnectError("unreachable")
             return await super().handle(request)
 
     web = OneDown(api_twilio_com=found())

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from models.errors import (
@@ -226,7 +226,7 @@ def test_error_codes(
     status: int, code: int | None, kind: type, at_least: float, fault: Fault
 ) -> None:
     document = {"error": {"message": "m", "code": code}} if code else {}
-    error = send_error(httpx.Response(status, json=document))
+    error = send_error(httpx2.Response(status, json=document))
     assert type(error) is kind
     if isinstance(error, SendDeferredError):
         assert (error.retry_after or 0) >= at_least

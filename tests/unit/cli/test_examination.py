@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from pydantic import SecretStr
 
@@ -36,15 +36,15 @@ class Outside:
     """Everything that could be called, which answers as our own webhooks do."""
 
     def __init__(self) -> None:
-        self.requests: list[httpx.Request] = []
+        self.requests: list[httpx2.Request] = []
         self.webhook_answers: dict[bool, int] = {True: 200, False: 403}
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
         self.requests.append(request)
         if request.url.host == "bot.example.com":
             signed = is_signed(request.headers, request.content, ["app-secret"])
-            return httpx.Response(self.webhook_answers[signed])
-        return httpx.Response(200, json={"status": "active"})
+            return httpx2.Response(self.webhook_answers[signed])
+        return httpx2.Response(200, json={"status": "active"})
 
     def hosts(self) -> set[str]:
         return {request.url.host for request in self.requests}
@@ -53,7 +53,7 @@ class Outside:
 async def look(
     outside: Outside, *accounts: TwilioAccount, env: EnvironmentSettings = ENVIRONMENT
 ) -> dict[str, Finding]:
-    async with httpx.AsyncClient(transport=httpx.MockTransport(outside)) as http:
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(outside)) as http:
         found = await inspect_accounts(accounts, CliContext(AppSettings(), env), http=http)
     return {finding.check: finding for finding in found}
 

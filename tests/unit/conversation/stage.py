@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-import httpx
+import httpx2
 from pydantic import SecretStr
 
 from models.accounts import Addressee, Assistant, Owner, PhoneNumber, Plan, TwilioAccount
@@ -196,7 +196,7 @@ class Stage:
         return [each.payload for claim in claims for each in claim.jobs]
 
 
-def _no_service(request: httpx.Request) -> httpx.Response:
+def _no_service(request: httpx2.Request) -> httpx2.Response:
     raise AssertionError(f"nobody answers {request.url}")
 
 
@@ -210,7 +210,7 @@ async def build_stage(
     heard: object = "What do you serve?",
     of: Owner | None = None,
     number_reply_parts: bool = False,
-    services: Callable[[httpx.Request], httpx.Response] | None = None,
+    services: Callable[[httpx2.Request], httpx2.Response] | None = None,
     **settings: object,
 ) -> Stage:
     """`settings` are conversation settings; `services` answer the owners' HTTP tools."""
@@ -233,7 +233,7 @@ async def build_stage(
         ),
         http_tools=HttpTools(
             http=GuardedHttp(
-                client=httpx.AsyncClient(transport=httpx.MockTransport(services or _no_service)),
+                client=httpx2.AsyncClient(transport=httpx2.MockTransport(services or _no_service)),
                 hosts=["*.example"],
                 resolver=_public_address,
             ),

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 
-import httpx
+import httpx2
 import pytest
 from pydantic import SecretStr
 
@@ -37,11 +37,11 @@ ORDER = HttpTool(
 class Service:
     """What was asked, and what is answered."""
 
-    def __init__(self, answer: Callable[[httpx.Request], httpx.Response] | None = None) -> None:
-        self.asked: list[httpx.Request] = []
-        self._answer = answer or (lambda request: httpx.Response(200, json={"state": "sent"}))
+    def __init__(self, answer: Callable[[httpx2.Request], httpx2.Response] | None = None) -> None:
+        self.asked: list[httpx2.Request] = []
+        self._answer = answer or (lambda request: httpx2.Response(200, json={"state": "sent"}))
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
         self.asked.append(request)
         return self._answer(request)
 
@@ -59,7 +59,7 @@ async def tool(
 
     secrets = MemoryStore().secrets
     await secrets.save("owner-1", "shop", SecretStr("s3cret"))
-    client = httpx.AsyncClient(transport=httpx.MockTransport(service))
+    client = httpx2.AsyncClient(transport=httpx2.MockTransport(service))
     http = GuardedHttp(client=client, hosts=hosts, local_origins=local, resolver=resolver)
     return DeclaredTool(declared, http=http, secrets=secrets)
 
@@ -149,36 +149,36 @@ def test_allowed_hosts() -> None:
 @pytest.mark.parametrize(
     ("response", "told"),
     [
-        (httpx.Response(302, headers={"location": "http://10.0.0.1/"}), "refused with 302"),
-        (httpx.Response(404), "knows nothing"),
-        (httpx.Response(500, text="secret stack trace"), "refused with 500"),
-        (httpx.Response(200, content=b"x" * 70_000), "too long"),
+        (httpx2.Response(302, headers={"location": "http://10.0.0.1/"}), "refused with 302"),
+        (httpx2.Response(404), "knows nothing"),
+        (httpx2.Response(500, text="secret stack trace"), "refused with 500"),
+        (httpx2.Response(200, content=b"x" * 70_000), "too long"),
         (
-            httpx.Response(200, content=b"{", headers={"content-type": "application/json"}),
+            httpx2.Response(200, content=b"{", headers={"content-type": "application/json"}),
             "can't be read",
         ),
     ],
 )
-async def test_failures_are_told_without_details(response: httpx.Response, told: str) -> None:
+async def test_failures_are_told_without_details(response: httpx2.Response, told: str) -> None:
     with pytest.raises(ToolError, match=told) as error:
         await (await tool(Service(lambda _: response))).call(context(), {"id": "1"})
     assert "stack trace" not in str(error.value)
 
 
 async def test_a_service_that_is_away_or_hangs() -> None:
-    def away(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("no")
+    def away(request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ConnectError("no")
 
     with pytest.raises(ToolError, match="at the moment"):
         await (await tool(Service(away))).call(context(), {"id": "1"})
 
-    class Hanging(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    class Hanging(httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
             await asyncio.sleep(60)
             raise AssertionError
 
     http = GuardedHttp(
-        client=httpx.AsyncClient(transport=Hanging()),
+        client=httpx2.AsyncClient(transport=Hanging()),
         hosts=[],
         local_origins=["http://127.0.0.1:9"],
     )
@@ -195,7 +195,7 @@ async def test_a_missing_secret() -> None:
 
 
 async def test_long_answers_are_cut_for_the_model() -> None:
-    service = Service(lambda _: httpx.Response(200, text="y" * 5_000))
+    service = Service(lambda _: httpx2.Response(200, text="y" * 5_000))
     found = await (await tool(service)).call(context(), {"id": "1"})
     assert found == {"text": "y" * 4_000, "cut_off": True}
 

@@ -8,7 +8,7 @@ import hmac
 import json
 from collections.abc import Sequence
 
-import httpx
+import httpx2
 import pytest
 from pydantic import SecretStr
 
@@ -43,7 +43,7 @@ class Desk:
 
     def __init__(self, on: Stage, statuses: Sequence[int]) -> None:
         self.on = on
-        self.asked: list[httpx.Request] = []
+        self.asked: list[httpx2.Request] = []
         self._statuses = list(statuses)
         self.rates = MemorySendRates(on.clock)
         self.answer_headers: dict[str, str] = {}
@@ -61,7 +61,7 @@ class Desk:
                 texts=TextCatalogue.load(),
             ),
             http=GuardedHttp(
-                client=httpx.AsyncClient(transport=httpx.MockTransport(self._answer)),
+                client=httpx2.AsyncClient(transport=httpx2.MockTransport(self._answer)),
                 hosts=["crm.example"],
                 resolver=_public,
             ),
@@ -69,9 +69,9 @@ class Desk:
             settings=NoteSettings(max_attempts=3, backoff_base_s=10, backoff_cap_s=15),
         )
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
+    def _answer(self, request: httpx2.Request) -> httpx2.Response:
         self.asked.append(request)
-        return httpx.Response(self._statuses.pop(0), headers=self.answer_headers)
+        return httpx2.Response(self._statuses.pop(0), headers=self.answer_headers)
 
     def _lane(self, account: TwilioAccount, *, sender: str, recipient: str) -> SendLane:
         return lane_between(account, SenderSettings(), sender=sender, recipient=recipient)

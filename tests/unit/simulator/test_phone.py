@@ -9,7 +9,7 @@ import struct
 import wave
 
 import av
-import httpx
+import httpx2
 import pytest
 from pydantic import SecretStr
 
@@ -139,8 +139,8 @@ async def test_a_way_that_nobody_tells_of_is_what_was_seen_from_here():
 
 async def test_the_page_and_its_parts_are_served_strictly():
     app = create_simulator(SimulatorSettings(auth_token=SecretStr("t")))
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://sim") as http:
+    transport = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://sim") as http:
         page = await http.get("/")
         assert page.headers["content-type"].startswith("text/html")
         assert "unsafe" not in page.headers["content-security-policy"]
@@ -175,8 +175,8 @@ FOREIGN = [
 @pytest.mark.parametrize("headers", FOREIGN)
 async def test_another_page_in_the_same_browser_steers_nothing(headers: dict[str, str]):
     app = create_simulator(SimulatorSettings(auth_token=SecretStr("t")))
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://sim") as http:
+    transport = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://sim") as http:
         await http.put("/simulator/faults", json={"error_before": 0.5})
         for method, path in (
             ("POST", "/simulator/reset"),
@@ -196,6 +196,6 @@ async def test_another_page_in_the_same_browser_steers_nothing(headers: dict[str
 )
 async def test_its_own_page_and_programs_may(headers: dict[str, str]):
     app = create_simulator(SimulatorSettings(auth_token=SecretStr("t")))
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://sim") as http:
+    transport = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://sim") as http:
         assert (await http.post("/simulator/reset", headers=headers)).status_code == 204
