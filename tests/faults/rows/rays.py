@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx
+import httpx2
 import psutil
 import yaml
 
@@ -32,7 +32,7 @@ async def asking(
     """Contacts who ask one question each while the context lasts."""
     services = json.loads((product.data_dir / "services.json").read_text())
     async with (
-        httpx.AsyncClient(
+        httpx2.AsyncClient(
             base_url=services["simulator_url"], timeout=60, trust_env=False
         ) as simulator,
     ):
@@ -127,11 +127,13 @@ async def haproxy(context: Context) -> Outcome:
             found = [p for p in product.processes() if "haproxy" in p.name()]
             for process in found:
                 _kill(process)
+            assert found, "no HAProxy"
             return len(found)
 
         return f"{await asyncio.to_thread(kill_all)} HAProxy processes killed"
 
-    contacts, over_s, strikes = context.size(small=(20, 6.0, 1), full=(200, 60.0, 3))
+    # Serve takes half a minute to replace it: the next strike should find one.
+    contacts, over_s, strikes = context.size(small=(20, 6.0, 1), full=(400, 200.0, 3))
     return await under_load(context, strike, contacts=contacts, over_s=over_s, strikes=strikes)
 
 
