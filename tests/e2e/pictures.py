@@ -11,6 +11,7 @@ import argparse
 import base64
 import json
 import random
+import socket
 import tempfile
 import threading
 import time
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 import yaml
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
@@ -73,6 +74,12 @@ PHONES = 100
 """Added to the number of a person who writes from the simulator's page."""
 DESKTOP = {"width": 1280, "height": 900}
 HANDY = {"width": 390, "height": 844}
+NAMELESS = """name => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode())
+    texts.currentNode.data = texts.currentNode.data.replace(RegExp(`\\b${name}\\b`, "g"), "this-machine");
+}"""
+"""How this machine is called is nobody's business."""
 
 
 class People:
@@ -112,7 +119,7 @@ def contact(person: int) -> str:
 
 
 def ask(
-    client: httpx.Client, person: int, body: str, *, to: str = NUMBER, note: str | None = None
+    client: httpx2.Client, person: int, body: str, *, to: str = NUMBER, note: str | None = None
 ) -> str:
     """Who wrote."""
     phone = contact(person)
@@ -178,6 +185,7 @@ class Studio:
 
     def keep(self, page: Page, name: str, *, whole: bool = False) -> None:
         page.wait_for_timeout(400)
+        page.evaluate(NAMELESS, socket.gethostname())
         page.screenshot(path=IMAGES / f"{name}.png", full_page=whole, animations="disabled")
         page.context.close()
         print(f"  {name}.png", flush=True)
