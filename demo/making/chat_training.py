@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from demo.making.chat_tokens import IGNORED, ChatEncoder
 from demo.making.dialogues import Dialogues
+from demo.making.optimizer import Optimizer
 from demo.making.progress import Progress, Schedule
 from demo.making.sizes import ChatSize
 
@@ -46,12 +48,11 @@ def train_chat(
     encoder = ChatEncoder.load(tokenizer)
     model: Any = LlamaForCausalLM(chat_config(size, encoder))
     model.to(device).train()
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=size.learning_rate, betas=(0.9, 0.98), weight_decay=0.05
-    )
+    body = torch.compile(model.model) if size.compiled else model.model
+    optimizer = Optimizer(model, matrices=size.matrix_rate, rest=size.learning_rate)
     progress = Progress("chat", minutes=size.minutes, checkpoint=checkpoint)
     progress.resume(model, optimizer)
-    schedule = Schedule(peak=size.learning_rate, warm_up=100)
+    schedule = Schedule(warm_up=100)
     rows = size.batch if device == "cpu" else size.gpu_batch
     with _DialogueStream(
         size, tokenizer, rows=rows, seed=seed + progress.step, processes=processes
@@ -59,24 +60,21 @@ def train_chat(
         tokens, labels = next(batches)
         progress.begin()
         while not progress.is_over():
-            for group in optimizer.param_groups:
-                group["lr"] = schedule.rate(step=progress.step, done=progress.done)
-            loss = _loss(model, tokens.to(device), labels.to(device), device)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
+            loss = _loss(body, model.lm_head, tokens.to(device), labels.to(device), device)
+            optimizer.step(loss, rate=schedule.rate(step=progress.step, done=progress.done))
             progress.stepped(loss=loss, units=tokens.numel(), model=model, optimizer=optimizer)
             tokens, labels = next(batches)
     progress.save(model, optimizer)
 
 
-def _loss(model: Any, tokens: torch.Tensor, labels: torch.Tensor, device: str) -> torch.Tensor:
+def _loss(body: Any, head: Any, tokens: Tensor, labels: Tensor, device: str) -> Tensor:
+    following = labels[:, 1:]
+    learnt = following != IGNORED
     with torch.autocast(device, torch.bfloat16):
-        logits = model(tokens).logits
-    return F.cross_entropy(
-        logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
-    )
+        states = body(tokens, use_cache=False).last_hidden_state[:, :-1]
+        # Half of the tokens are other people's: nothing is predicted there.
+        logits = head(states[learnt])
+    return F.cross_entropy(logits.float(), following[learnt])
 
 
 class _DialogueStream:
@@ -96,7 +94,7 @@ class _DialogueStream:
             for index in range(processes)
         ]
 
-    def __enter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def __enter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for process in self._processes:
             process.start()
         return iter(self._get, None)
@@ -106,7 +104,7 @@ class _DialogueStream:
             process.terminate()
             process.join(10)
 
-    def _get(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _get(self) -> tuple[Tensor, Tensor]:
         try:
             tokens, labels = self._queue.get(timeout=_BATCH_LIMIT_S)
         except Empty:

@@ -218,7 +218,8 @@ class Dialogues:
 
     def _booking(self) -> list[Message]:
         """Asks for what lacks, requests the table, and sometimes once more when it is corrected."""
-        said = self._say("booking")
+        patterns = self._phrases.intents["booking"][self._part]
+        said = self._booking_said(patterns)
         messages = [self._user(said.text)]
         known = {key: said.values[key] for key in ("people", "day", "time") if key in said.values}
         while missing := [key for key in ("people", "day", "time") if key not in known]:
@@ -240,15 +241,17 @@ class Dialogues:
     def _given(self, what: str) -> Said:
         if what == "day_time" and self._random.random() < 0.25:
             what = self._random.choice(("day", "time"))
-        patterns = self._phrases.intents["booking"]["give"][what]
-        return self._phrases.say(self._random, patterns, style=self._style)
+        return self._booking_said(self._phrases.intents["booking"]["give"][what])
 
     def _changed(self, what: str, known: dict[str, Any]) -> Said:
         patterns = self._phrases.intents["booking"]["change"][what]
         while True:
-            said = self._phrases.say(self._random, patterns, style=self._style)
+            said = self._booking_said(patterns)
             if said.values[what] != known[what]:
                 return said
+
+    def _booking_said(self, patterns: str) -> Said:
+        return self._phrases.say(self._random, patterns, style=self._style, parts_of_day=False)
 
     def _booked(self, known: dict[str, Any]) -> list[Message]:
         arguments = {key: known[key] for key in ("people", "day", "time")}

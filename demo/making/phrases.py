@@ -6,12 +6,12 @@ A pattern is text with (a|b) for a choice, [x] for what may be left out and {slo
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import yaml
 
@@ -21,7 +21,7 @@ Style = Literal["spoken", "typed"]
 Part = Literal["trained", "unseen"]
 """Patterns to train, or to measure with."""
 
-_FOLDER = Path(__file__).parent / "phrases"
+FOLDER = Path(__file__).parent / "phrases"
 _INNERMOST = re.compile(r"\(([^()\[\]]*)\)|\[([^()\[\]]*)\]")
 _SLOT = re.compile(r"\{(\w+)\}")
 _SPACES = re.compile(r"\s+")
@@ -58,9 +58,16 @@ class Phrases:
         self._feminine = frozenset(document.get("feminine", ()))
         self._hours: list[str] = document["hours"]
         self._parts: list[str] = document["parts"]
+        self._parts_of_day = frozenset(document["parts_of_day"])
         self._times: Mapping[str, Mapping[str, list[str]]] = document["times"]
         self._names: list[str] = document["names"]
         self._cities: list[str] = document["cities"]
+        self._unseen_patterns = frozenset(
+            pattern for block in _blocks(document, "unseen") for pattern in block.splitlines()
+        )
+        self._unseen = frozenset(
+            _bare(variant) for pattern in self._unseen_patterns for variant in variants(pattern)
+        )
 
     def say(
         self,
@@ -69,11 +76,13 @@ class Phrases:
         *,
         style: Style = "spoken",
         values: Mapping[str, Any] | None = None,
+        parts_of_day: bool = True,
     ) -> Said:
-        """A sentence of one of the patterns (a line each). `values` fixes slots by their tool's value."""
-        pattern = random.choice(patterns.splitlines())
-        filling = _Filling(self, random, style, dict(values or {}))
-        text = _SLOT.sub(lambda slot: filling(slot[1]), choose(random, pattern))
+        """A sentence of one of the patterns (a line each). `values` fixes slots by their tool's value.
+        `parts_of_day`: whether a day may name one, as "friday night"; an hour could contradict it."""
+        pattern = self._chosen(random, patterns)
+        filling = _Filling(self, random, style, dict(values or {}), parts_of_day=parts_of_day)
+        text = _SLOT.sub(lambda slot: filling(slot[1]), pattern)
         text = _BEFORE_MARK.sub(r"\1", _SPACES.sub(" ", text)).strip()
         return Said(text, filling.values)
 
@@ -83,6 +92,13 @@ class Phrases:
     def on_day(self, day: str) -> str:
         """The day as a reply names it, for instance "on Saturday"."""
         return self.days[day]["reply"]
+
+    def whens(self, day: str, *, parts_of_day: bool) -> list[str]:
+        """How the day is named as the time of something."""
+        whens: list[str] = self.days[day]["when"]
+        if parts_of_day:
+            return whens
+        return [when for when in whens if self._parts_of_day.isdisjoint(when.split())]
 
     def a(self, thing: str) -> str:
         """The thing with its indefinite article."""
@@ -120,13 +136,21 @@ class Phrases:
     def pick(self, random: Random, slot: Literal["name", "city"]) -> str:
         return random.choice(self._names if slot == "name" else self._cities)
 
+    def _chosen(self, random: Random, patterns: str) -> str:
+        """Nothing that a pattern under `unseen` says too, unless it is one of those."""
+        while True:
+            pattern = random.choice(patterns.splitlines())
+            chosen = choose(random, pattern)
+            if pattern in self._unseen_patterns or _bare(chosen) not in self._unseen:
+                return chosen
+
     def _is_feminine(self, thing: str) -> bool:
         return thing.split(maxsplit=1)[0] in self._feminine
 
 
 @cache
 def load(language: Language) -> Phrases:
-    return Phrases(yaml.safe_load((_FOLDER / f"{language}.yaml").read_text(encoding="utf-8")))
+    return Phrases(yaml.safe_load((FOLDER / f"{language}.yaml").read_text(encoding="utf-8")))
 
 
 def choose(random: Random, pattern: str) -> str:
@@ -142,6 +166,16 @@ def choose(random: Random, pattern: str) -> str:
     return pattern
 
 
+def variants(pattern: str) -> list[str]:
+    """Everything that `choose` can make of the pattern."""
+    match = _INNERMOST.search(pattern)
+    if match is None:
+        return [pattern]
+    options = match[1].split("|") if match[2] is None else ["", *match[2].split("|")]
+    before, after = pattern[: match.start()], pattern[match.end() :]
+    return [variant for option in options for variant in variants(before + option + after)]
+
+
 def booking_time(random: Random) -> str:
     """When people want tables: HH:MM, quarters of an hour from 10:00 to 21:45."""
     return f"{random.randint(10, _LAST_HOUR):02d}:{random.choice(('00', '00', '00', '30', '30', '15', '45'))}"
@@ -151,12 +185,19 @@ class _Filling:
     """Fills slots; a slot that comes twice gets the same value."""
 
     def __init__(
-        self, phrases: Phrases, random: Random, style: Style, values: dict[str, Any]
+        self,
+        phrases: Phrases,
+        random: Random,
+        style: Style,
+        values: dict[str, Any],
+        *,
+        parts_of_day: bool,
     ) -> None:
         self.values = values
         self._phrases = phrases
         self._random = random
         self._style: Style = style
+        self._any_part = parts_of_day
 
     def __call__(self, slot: str) -> str:
         made: Callable[[], str] = getattr(self, f"_{slot}")
@@ -169,7 +210,8 @@ class _Filling:
         return self._random.choice(self._phrases.days[self._which_day()]["said"])
 
     def _on_day(self) -> str:
-        return self._random.choice(self._phrases.days[self._which_day()]["when"])
+        whens = self._phrases.whens(self._which_day(), parts_of_day=self._any_part)
+        return self._random.choice(whens)
 
     def _other_day(self) -> str:
         others = [day for day in self._phrases.days if day != self._which_day()]
@@ -220,6 +262,20 @@ class _Filling:
     def _digits(self) -> str:
         count = self._random.randint(3, 9)
         return " ".join(self._phrases.number(self._random.randint(0, 9)) for _ in range(count))
+
+
+def _blocks(node: object, name: str) -> Iterator[str]:
+    """All texts with this key, however deep."""
+    if isinstance(node, dict):
+        for key, below in cast("dict[str, object]", node).items():
+            if key == name and isinstance(below, str):
+                yield below
+            else:
+                yield from _blocks(below, name)
+
+
+def _bare(pattern: str) -> str:
+    return _SPACES.sub(" ", pattern).strip().rstrip("?").rstrip()
 
 
 def _all_items(phrases: Phrases) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 class ChatSize:
     """A Llama. In bfloat16 it must stay below 8 MB."""
 
-    vocabulary: int = 1_600
+    vocabulary: int = 1_792
     width: int = 224
     layers: int = 6
     heads: int = 7
@@ -21,6 +21,10 @@ class ChatSize:
     """Sequences a step; a GPU takes `gpu_batch`."""
     gpu_batch: int = 192
     learning_rate: float = 2.5e-3
+    matrix_rate: float = 1.2e-2
+    """The learning rate of matrices between layers."""
+    compiled: bool = True
+    """Whether torch compiles the network, which takes a C++ compiler and half a minute."""
     minutes: float = 100.0
     evaluated: int = 600
     """Steps (tool calls and replies) of each kind that are measured."""
@@ -46,6 +50,8 @@ class SpeechSize:
     """Mel frames a step; a GPU takes `gpu_frames`."""
     gpu_frames: int = 80_000
     learning_rate: float = 1.5e-3
+    matrix_rate: float = 6e-3
+    """The learning rate of matrices between layers."""
     minutes: float = 150.0
     evaluated: int = 150
     """Clips of each kind that are measured."""
@@ -80,6 +86,7 @@ SMALL = Sizes(
         sequence=192,
         batch=8,
         gpu_batch=8,
+        compiled=False,
         minutes=0.2,
         evaluated=2,
     ),

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from torch import Tensor
 
+from demo.making.optimizer import Optimizer
 from demo.making.progress import Progress, Schedule
 from demo.making.sizes import SpeechSize
 from demo.making.speech_batches import IGNORED, SpeechBatch, SpeechBatcher
@@ -44,19 +45,11 @@ def train_speech(
     averaged = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(_AVERAGED)
     )
-    weights = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in weights if p.ndim > 1], "weight_decay": 0.02},
-            {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
-        ],
-        lr=size.learning_rate,
-        betas=(0.9, 0.98),
-    )
+    optimizer = Optimizer(network, matrices=size.matrix_rate, rest=size.learning_rate)
     both = torch.nn.ModuleDict({"network": network, "averaged": averaged})
     progress = Progress("speech", minutes=size.minutes, checkpoint=checkpoint)
     progress.resume(both, optimizer)
-    schedule = Schedule(peak=size.learning_rate, warm_up=100)
+    schedule = Schedule(warm_up=100)
     random = Random(seed + progress.step)
     on_cpu = device == "cpu"
     batcher = SpeechBatcher(tokens, random, frames=size.frames if on_cpu else size.gpu_frames)
@@ -75,14 +68,9 @@ def train_speech(
             for batch in batcher.batches(list(pool.utterances)):
                 if progress.is_over():
                     break
-                for group in optimizer.param_groups:
-                    group["lr"] = schedule.rate(step=progress.step, done=progress.done)
                 full = random.random() >= _SHORT_WINDOWS
                 loss = _loss(network, batch.to(device), device, full=full, done=progress.done)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(weights, 1.0)
-                optimizer.step()
+                optimizer.step(loss, rate=schedule.rate(step=progress.step, done=progress.done))
                 averaged.update_parameters(network)
                 progress.stepped(
                     loss=loss,

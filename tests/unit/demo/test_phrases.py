@@ -8,9 +8,19 @@ from itertools import pairwise
 from random import Random
 
 import pytest
+import yaml
 
 from demo.making.dialogues import TOPICS, Dialogues
-from demo.making.phrases import LANGUAGES, Language, booking_time, choose, load
+from demo.making.phrases import (
+    FOLDER,
+    LANGUAGES,
+    Language,
+    Phrases,
+    booking_time,
+    choose,
+    load,
+    variants,
+)
 from demo.making.sentences import sentence
 from serve_app.conversation.business_tools import WEEKDAYS
 
@@ -56,8 +66,29 @@ def test_what_is_measured_is_never_trained(language: Language) -> None:
     assert not trained & unseen
 
 
+def test_a_trained_pattern_never_says_what_an_unseen_one_says() -> None:
+    document = {**yaml.safe_load((FOLDER / "en.yaml").read_text(encoding="utf-8"))}
+    document["intents"] = {"hello": {"trained": "(hi|good day)[ there]", "unseen": "good day"}}
+    phrases = Phrases(document)
+    random = Random(1)
+    said = {phrases.say(random, "(hi|good day)[ there]").text for _ in range(60)}
+    assert said == {"hi", "hi there", "good day there"}
+    assert phrases.say(random, "good day").text == "good day"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_booked_day_names_no_part_of_it(language: Language) -> None:
+    phrases = load(language)
+    for day in phrases.days:
+        free = phrases.whens(day, parts_of_day=True)
+        booked = phrases.whens(day, parts_of_day=False)
+        assert booked
+        assert set(booked) < set(free)
+
+
 def test_choices_and_options_nest() -> None:
     assert {choose(Random(seed), "(a|b[ c])") for seed in range(60)} == {"a", "b", "b c"}
+    assert set(variants("(a|b[ c])")) == {"a", "b", "b c"}
     assert {choose(Random(seed), "(a|(b|c))") for seed in range(60)} == {"a", "b", "c"}
 
 
