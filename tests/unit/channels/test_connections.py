@@ -14,17 +14,27 @@ _CANCELLED = 400
 
 @asynccontextmanager
 async def a_server(*, answers_after_s: float) -> AsyncGenerator[str]:
+    """Its address. It has clients until the context ends."""
+    clients: set[asyncio.Task[None]] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while await reader.readuntil(b"\r\n\r\n"):
                 await asyncio.sleep(answers_after_s)
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clients.add(asyncio.create_task(serve(reader, writer)))
+
+    server = await asyncio.start_server(begin, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    # Those that have closed are told so; the last ones may still answer.
+    await asyncio.wait_for(asyncio.gather(*clients), timeout=10)
 
 
 async def test_requests_that_are_given_up_take_no_connection_with_them() -> None:

@@ -72,7 +72,7 @@ async def test_a_full_batch_does_not_wait():
 
 async def test_keys_never_share_a_batch():
     run = Recorder()
-    batcher = make(run, size=8)
+    batcher = make(run, size=3, wait_s=30)
     await asyncio.gather(*(batcher.submit(i, key=i % 3) for i in range(9)))
     assert sorted(map(sorted, run.batches)) == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
 
