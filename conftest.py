@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=_slowness, reverse=True)
     for item in items:
         if _floor(item) >= _FLOORS.index("e2e"):
-            # Read by `--dist loadgroup`: who shares a product must run in the process that has it.
+            # Read by `--dist loadgroup`.
             item.add_marker(pytest.mark.xdist_group(_lane(item)))
 
 
@@ -42,8 +42,14 @@ def _slowness(item: pytest.Item) -> tuple[int, int]:
 
 
 def _lane(item: pytest.Item) -> str:
-    """What breaks a product doesn't share it with those that only talk to it, or start one of their own."""
-    return "broken" if _parts(item)[0] == "faults" else "whole"
+    """Who shares a product or stores. Who has ended one takes the next, and that with most tests begins."""
+    row = getattr(getattr(item, "callspec", None), "params", {}).get("row")
+    if row is not None and row.ray:
+        # Breaks what comes back by itself, on a product that others have done with or one of its own.
+        return row.name
+    if _parts(item)[0] == "faults":
+        return "stores"
+    return "product" if "product" in getattr(item, "fixturenames", ()) else "life cycle"
 
 
 def _parts(item: pytest.Item) -> tuple[str, ...]:
