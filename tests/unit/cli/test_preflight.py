@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -32,10 +33,13 @@ _PORTS = Ports(
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        yield server
+    """On a port that no connection is given by chance, as the one before it isn't."""
+    for port in range(24_001, 32_000, 2):
+        with socket.socket() as server, contextlib.suppress(OSError):
+            server.bind(("127.0.0.1", port))
+            server.listen()
+            yield server
+            return
 
 
 def _run(process: ProcessRef, *, host: str = "127.0.0.1") -> RunState:
