@@ -5,9 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
 import typer
 
@@ -41,17 +40,15 @@ def test(
     checks: dict[str, list[str]] = {
         "ruff check": [str(_BIN / "ruff"), "check", "."],
         "ruff format": [str(_BIN / "ruff"), "format", "--check", "."],
+        "pyright": [str(_BIN / "pyright")],
         "import-linter": [str(_BIN / "lint-imports")],
         **_pytests(context.args),
     }
     results: dict[str, tuple[int, float]] = {}
-    with _Beside([str(_BIN / "pyright")]) as pyright:
-        for name, command in checks.items():
-            console.rule(f"[bold]{name}")
-            began = time.monotonic()
-            results[name] = (_run(command), time.monotonic() - began)
-        console.rule("[bold]pyright")
-        results["pyright"] = pyright.result()
+    for name, command in checks.items():
+        console.rule(f"[bold]{name}")
+        began = time.monotonic()
+        results[name] = (_run(command), time.monotonic() - began)
     console.rule("[bold]summary")
     for name, (status, took_s) in results.items():
         mark = "[green]passed[/]" if status == 0 else f"[red]failed[/] (status {status})"
@@ -71,37 +68,6 @@ def _pytests(arguments: list[str]) -> dict[str, list[str]]:
         "pytest parts": [*pytest, *side_by_side, *(f"tests/{floor}" for floor in _PARTS)],
         "pytest product": [*pytest, *lanes, *(f"tests/{floor}" for floor in _PRODUCT)],
     }
-
-
-class _Beside:
-    """A command of one process that runs while others do, and is told of afterwards."""
-
-    def __init__(self, command: list[str]) -> None:
-        self._command = command
-        self._thread = ThreadPoolExecutor(max_workers=1)
-
-    def __enter__(self) -> Self:
-        self._done = self._thread.submit(self._run)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.shutdown()
-
-    def result(self) -> tuple[int, float]:
-        """Its status, and how long it took; what it printed is printed."""
-        status, took_s, output = self._done.result()
-        console.print(output, markup=False, highlight=False, soft_wrap=True)
-        return status, took_s
-
-    def _run(self) -> tuple[int, float, str]:
-        began = time.monotonic()
-        try:
-            done = subprocess.run(  # noqa: S603 - ours
-                self._command, cwd=PROJECT_ROOT, check=False, capture_output=True, text=True
-            )
-        except FileNotFoundError:
-            return 127, 0.0, f"{Path(self._command[0]).name} isn't installed: run `./recado test`."
-        return done.returncode, time.monotonic() - began, done.stdout + done.stderr
 
 
 def _run(command: list[str]) -> int:
