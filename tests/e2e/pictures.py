@@ -77,7 +77,7 @@ HANDY = {"width": 390, "height": 844}
 NAMELESS = """name => {
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (texts.nextNode())
-    texts.currentNode.data = texts.currentNode.data.replace(RegExp(`\\b${name}\\b`, "g"), "this-machine");
+    texts.currentNode.data = texts.currentNode.data.replace(RegExp(`\\\\b${name}\\\\b`, "g"), "this-machine");
 }"""
 """How this machine is called is nobody's business."""
 
