@@ -51,7 +51,7 @@ class SpeechSize:
     gpu_frames: int = 80_000
     learning_rate: float = 1.5e-3
     matrix_rate: float = 6e-3
-    """The learning rate of matrices between layers."""
+    """The learning rate of matrices between layers: half of the dialogues', not tried yet."""
     minutes: float = 150.0
     evaluated: int = 150
     """Clips of each kind that are measured."""
