@@ -90,8 +90,9 @@ def gcs_address(product: Product) -> str:
 class Cluster:
     """`recado up` as the head, and two nodes to which every replica is moved."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, workers: int) -> None:
         self._folder = folder
+        self._workers = workers
         self._port = free_port_block()
         self._config = write_config(
             folder / "config.yaml",
@@ -127,7 +128,7 @@ class Cluster:
             options["resources"] = {SPARE: 0.1}
             if deployment["name"] == "Worker":
                 del deployment["autoscaling_config"]
-                deployment["num_replicas"] = 4
+                deployment["num_replicas"] = self._workers
         path = self._folder / "moved.yaml"
         path.write_text(yaml.safe_dump(document))
         return path
@@ -158,7 +159,7 @@ def replicas_among(processes: list[psutil.Process]) -> list[str]:
 async def node_killed(context: Context) -> Outcome:
     """The node that holds the most replicas."""
     with tempfile.TemporaryDirectory(prefix="recado-nodes-") as name:
-        cluster = Cluster(Path(name))
+        cluster = Cluster(Path(name), workers=context.size(small=2, full=4))
 
         async def strike(_: Product) -> str:
             victim = max(cluster.nodes, key=lambda node: len(node.replicas()))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from demo.making.chat_training import train_chat
+from demo.making.sizes import SMALL
 from models.inference import TranscriptionRequest
 from serve_app.engines.registry import create_chat_engine, create_speech_engine
 from serve_app.settings import PROJECT_ROOT, ChatSettings, SpeechSettings
@@ -30,7 +32,9 @@ def make(step: str, work: Path) -> str:
     return done.stdout
 
 
-async def test_a_chat_model_is_made_and_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+async def test_a_chat_model_is_made_and_goes_on_where_it_was_interrupted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     make("chat", tmp_path)
     steps = json.loads((tmp_path / "chat" / "checkpoint" / "training.json").read_text())["steps"]
     assert steps > 0
@@ -42,7 +46,15 @@ async def test_a_chat_model_is_made_and_goes_on_where_it_was_interrupted(tmp_pat
         for kind in ("decision", "copy")
     } <= set(figures)
     assert all(figures[name]["cases"] == 2 for name in figures if name != "ms per step")
-    assert "goes on after" in make("chat-training", tmp_path)
+    train_chat(
+        SMALL.lasting(0.05).chat,
+        tokenizer=tmp_path / "chat" / "tokenizer.json",
+        checkpoint=tmp_path / "chat" / "checkpoint",
+        device="cpu",
+        seed=2026,
+        processes=1,
+    )
+    assert "goes on after" in capsys.readouterr().out
 
     settings = ChatSettings(model=str(tmp_path / "chat" / "model"))
     engine = create_chat_engine(settings, device="cpu")

@@ -171,6 +171,15 @@ def test_only_test_installs_what_the_tests_need(installation: Installation) -> N
     assert installation.installs() == before
 
 
+def test_what_the_tests_need_is_all_that_anything_needs(installation: Installation) -> None:
+    installation.python("python3", "3.12.1")
+    installation.run("test")
+    assert installation.installs() == 1
+    installation.run("status")
+    assert installation.installs() == 1
+    assert _pins("requirements.lock") <= _pins("requirements-test.lock")
+
+
 def test_several_at_once_install_once(installation: Installation) -> None:
     installation.python("python3", "3.12.1")
     command = [str(installation.folder / "recado"), "status"]
@@ -198,11 +207,12 @@ def test_the_lock_of_a_dead_installer_is_taken_over(installation: Installation) 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-test.lock"])
 def test_the_locks_name_no_host_and_no_local_build(name: str) -> None:
-    pins = [
-        line
-        for line in (PROJECT_ROOT / name).read_text().splitlines()
-        if line and not line.startswith("#")
-    ]
+    pins = _pins(name)
     assert all("==" in pin and "://" not in pin and "+" not in pin for pin in pins)
     assert not any(pin.startswith(("--", "nvidia", "-")) for pin in pins)
     assert "torch==2.13.0" in pins
+
+
+def _pins(name: str) -> set[str]:
+    lines = (PROJECT_ROOT / name).read_text().splitlines()
+    return {line for line in lines if line and not line.startswith("#")}
