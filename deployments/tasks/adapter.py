@@ -201,11 +201,12 @@ class RedisStreamsTaskProcessorAdapter(TaskProcessorAdapter):
         return await self._awaited(self._status(task_id))
 
     async def _status(self, task_id: str) -> TaskResult:
+        # In this order: a result is stored before its task is done.
+        state, job = await self._queue.job_state(task_id)
         stored = await self._queue.result(task_id)
         if stored is not None:
             status, result = decode_result(stored)
             return TaskResult(id=task_id, status=status, result=result)
-        state, job = await self._queue.job_state(task_id)
         match state:
             case JobState.WAITING:
                 status = Status.PENDING

@@ -1,24 +1,35 @@
-"""`recado test`: every check, in the order of how soon each tells."""
+"""`recado test`: every check. What tells soonest comes first; what can wait takes what the others leave."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import sysconfig
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from serve_app.cli.background import Background
 from serve_app.cli.terminal import console, fail
 from serve_app.settings import PROJECT_ROOT
 
 _BIN = Path(sys.executable).parent
+_QUICK = {
+    "ruff check": [str(_BIN / "ruff"), "check", "."],
+    "ruff format": [str(_BIN / "ruff"), "format", "--check", "."],
+    "import-linter": [str(_BIN / "lint-imports")],
+}
+_PYRIGHT = [str(_BIN / "pyright")]
+_PYTEST = [sys.executable, "-m", "pytest"]
 _PARTS = ("unit", "contract", "integration")
 _PRODUCT = ("e2e", "faults")
+_PATIENT = (
+    "tests/integration/demo",
+    "tests/integration/engines/test_check.py",
+    "tests/integration/queue/test_model.py",
+)
+"""Long computations that don't look at a clock."""
 _AT_ONCE = 4
 """Processes, each with stores of its own; more than there are processors, since tests wait a lot."""
 _LANES = 2
@@ -40,19 +51,25 @@ def test(
     """Run ruff, pyright, import-linter and pytest; arguments are passed on to pytest."""
     if faults:
         raise typer.Exit(_run([sys.executable, "-m", "tests.faults", *context.args]))
-    checks: dict[str, list[str]] = {
-        "ruff check": [str(_BIN / "ruff"), "check", "."],
-        "ruff format": [str(_BIN / "ruff"), "format", "--check", "."],
-        "pyright": [str(_BIN / "pyright")],
-        "import-linter": [str(_BIN / "lint-imports")],
-        **_pytests(context.args),
-    }
     results: dict[str, tuple[int, float]] = {}
-    with _compiling():
-        for name, command in checks.items():
+
+    def run(commands: dict[str, list[str]]) -> None:
+        for name, command in commands.items():
             console.rule(f"[bold]{name}")
             began = time.monotonic()
             results[name] = (_run(command), time.monotonic() - began)
+
+    run(_QUICK)
+    if context.args:
+        run({"pyright": _PYRIGHT, "pytest": [*_PYTEST, *context.args]})
+    else:
+        patient = {"pyright": _PYRIGHT, "pytest patient": [*_PYTEST, *_PATIENT]}
+        with Background(patient, folder=PROJECT_ROOT) as background:
+            run(_pytests())
+            for done in background.results():
+                console.rule(f"[bold]{done.name}")
+                console.out(done.output, highlight=False)
+                results[done.name] = (done.status, done.took_s)
     console.rule("[bold]summary")
     for name, (status, took_s) in results.items():
         mark = "[green]passed[/]" if status == 0 else f"[red]failed[/] (status {status})"
@@ -61,34 +78,14 @@ def test(
         raise typer.Exit(1)
 
 
-@contextmanager
-def _compiling() -> Iterator[None]:
-    """What has just been installed, on a processor that the type check leaves free: a moment where that was
-    done before."""
-    packages = sysconfig.get_path("purelib")
-    compiling = subprocess.Popen(  # noqa: S603 - ours
-        [sys.executable, "-m", "compileall", "-q", packages],
-        # It tells of files that are for another Python.
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield
-    finally:
-        compiling.terminate()
-        compiling.wait()
-
-
-def _pytests(arguments: list[str]) -> dict[str, list[str]]:
-    """Every test; what starts the product comes after the tests of its parts."""
-    pytest = [sys.executable, "-m", "pytest"]
-    if arguments:
-        return {"pytest": [*pytest, *arguments]}
+def _pytests() -> dict[str, list[str]]:
+    """Every test but the patient; what starts the product comes after the tests of its parts."""
     side_by_side = ["-n", str(_AT_ONCE), "--dist", "worksteal"]
+    side_by_side += [f"--ignore={path}" for path in _PATIENT]
     lanes = ["-n", str(_LANES), "--dist", "loadgroup"]
     return {
-        "pytest parts": [*pytest, *side_by_side, *(f"tests/{floor}" for floor in _PARTS)],
-        "pytest product": [*pytest, *lanes, *(f"tests/{floor}" for floor in _PRODUCT)],
+        "pytest parts": [*_PYTEST, *side_by_side, *(f"tests/{floor}" for floor in _PARTS)],
+        "pytest product": [*_PYTEST, *lanes, *(f"tests/{floor}" for floor in _PRODUCT)],
     }
 
 

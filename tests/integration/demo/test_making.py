@@ -15,7 +15,7 @@ from models.inference import TranscriptionRequest
 from serve_app.engines.registry import create_chat_engine, create_speech_engine
 from serve_app.settings import PROJECT_ROOT, ChatSettings, SpeechSettings
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
 
 def make(step: str, work: Path) -> str:
@@ -25,7 +25,7 @@ def make(step: str, work: Path) -> str:
         cwd=PROJECT_ROOT,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -32,7 +32,7 @@ from serve_app.queue.service import QueueService
 from serve_app.settings import QueueSettings
 from tests.fixtures.valkey import ValkeyServer, redis_binaries
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 MAX_ATTEMPTS, MAX_CRASHES, MAX_TURN = 2, 2, 3
 LEASE_S = 60.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -18,7 +19,7 @@ from ray.serve.task_consumer import instantiate_adapter_from_config
 
 from deployments.tasks import RedisStreamsTaskProcessorAdapter
 from models.errors import PermanentError
-from models.jobs import DeadReason
+from models.jobs import DeadReason, Job, JobState
 from tests.integration.tasks.application import task_config
 from tests.integration.tasks.slow_chat_server import SlowChatServer, slow_chat_server
 
@@ -100,6 +101,23 @@ def test_async_and_sync_handlers_return_results(tasks: RedisStreamsTaskProcessor
     assert settled(tasks, added.id).result == 5
     found = settled(tasks, described.id)
     assert (found.status, found.result) == ("SUCCESS", {"path": "a.txt", "total": 5})
+
+
+def test_a_task_that_is_done_while_it_is_looked_at_has_its_result(
+    tasks: RedisStreamsTaskProcessorAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = tasks._queue.job_state
+
+    async def late(task_id: str) -> tuple[JobState, Job | None]:
+        await tasks.enqueue_task_async("add", [2, 3], task_id=task_id)
+        async with asyncio.timeout(LIMIT_S):
+            while (found := await look(task_id))[0] is not JobState.DONE:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        return found
+
+    monkeypatch.setattr(tasks._queue, "job_state", late)
+    found = tasks.get_task_status_sync("done-meanwhile")
+    assert (found.status, found.result) == ("SUCCESS", 5)
 
 
 async def test_the_async_methods_do_the_same(tasks: RedisStreamsTaskProcessorAdapter) -> None:
