@@ -10,13 +10,16 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import os
 import random
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,7 @@ import httpx2
 import yaml
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from serve_app.cli.serve_api import authorization
+from serve_app.cli.serve_api import authorization, parse_deployments
 from serve_app.local.layout import DataDir
 from serve_app.local.secrets import read_secrets
 from serve_app.settings import PROJECT_ROOT
@@ -47,6 +50,7 @@ WARM_UP_S = 240.0
 PACE_S = (0.8, 3.0)
 """Between two people who write."""
 PATIENCE_MS = 60_000.0
+BURST_LIMIT_S = 180.0
 BRANCHES = {
     "harbour-cafe": ("Harbour Café", "whatsapp:+15550142711", "3 Harbour Street"),
     "station-cafe": ("Station Café", "whatsapp:+15550142712", "1 Station Square"),
@@ -376,6 +380,45 @@ def ray_serve(studio: Studio) -> None:
     studio.keep(page, "ray-serve")
 
 
+def ray_burst(studio: Studio) -> None:
+    """Ray's page at the peak of the burst that `bench scale` sends to a product of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "serve_app.cli", "bench", "scale", "--quick"]
+        environment = {**os.environ, "TMPDIR": folder}
+        bench = subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment)
+        try:
+            dashboard_url = _await_burst(Path(folder), bench)
+            size = {"width": 1280, "height": 980}
+            page = studio.window(size, extra_http_headers=authorization())
+            page.goto(f"{dashboard_url}/#/serve/applications/recado")
+            expect(page.get_by_text("ChatModel").first).to_be_visible()
+            page.wait_for_timeout(500)
+            studio.keep(page, "ray-burst")
+        finally:
+            bench.wait(300)
+
+
+def _await_burst(folder: Path, bench: subprocess.Popen[bytes]) -> str:
+    """Where the dashboard is, once two deployments have a second replica."""
+    deadline = time.monotonic() + BURST_LIMIT_S
+    url = None
+    while True:
+        assert bench.poll() is None, "the benchmark has ended"
+        assert time.monotonic() < deadline, "the burst scaled nothing up"
+        time.sleep(0.5)
+        for run in folder.glob("*/run.json"):
+            url = json.loads(run.read_text()).get("dashboard_url")
+        if url is None:
+            continue
+        with suppress(httpx2.HTTPError):
+            answer = httpx2.get(
+                f"{url}/api/serve/applications/", headers=authorization(), trust_env=False
+            )
+            states = parse_deployments(answer.json())
+            if sum(state.running > 1 for state in states) >= 2:
+                return url
+
+
 # Trouble comes last: the pictures before it are of a service that is well.
 PICTURES: dict[str, Callable[[Studio], None]] = {
     "phones": phones,
@@ -383,6 +426,7 @@ PICTURES: dict[str, Callable[[Studio], None]] = {
     "console-now": console_now,
     "console-now-phone": console_now_phone,
     "ray-serve": ray_serve,
+    "ray-burst": ray_burst,
     "console-conversations": console_conversations,
     "console-conversation": console_conversation,
     "console-owners": console_owners,
