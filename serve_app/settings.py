@@ -305,7 +305,10 @@ class ChatSettings(Section):
     """How long a batch that isn't full waits for company."""
     batching: Literal["auto", "dynamic", "continuous"] = "auto"
     """Engine `transformers`: `dynamic` batches end together, `continuous` ones take and release requests
-    between steps and reuse equal prefixes; `auto` is continuous on CUDA."""
+    between steps; `auto` is continuous on CUDA. Both reuse equal beginnings of prompts."""
+    prefix_mb: int = Field(default=512, ge=0)
+    """Dynamic batches: memory for beginnings of prompts that needn't be computed again (instructions, tools,
+    the conversation so far), in MiB; 0 computes every prompt anew."""
     sampling: bool = True
     """Continuous batching: false answers greedily whatever an assistant's temperature, which saves sorting
     the vocabulary at each step."""

@@ -6,13 +6,16 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from models.errors import InferenceError
 from models.inference import ChatMessage, ChatRequest
+from serve_app.engines.prefix_cache import PrefixCache
 from serve_app.engines.prompts import as_openai_message, as_openai_tool, fit_messages
 from serve_app.engines.tool_calls import ParsedReply, parse_reply, read_arguments
 
+_TRIED_TOKENS = 64
 UNKNOWN_CONTEXT = 32_768
 """Tokens of prompt and completion where a model's configuration doesn't say."""
 
@@ -42,9 +45,11 @@ class Completion:
 class ChatGenerator:
     """A tokenizer and a causal language model, loaded."""
 
-    def __init__(self, *, tokenizer: Any, model: Any) -> None:
+    def __init__(self, *, tokenizer: Any, model: Any, prefixes: PrefixCache | None = None) -> None:
+        """`prefixes` takes the beginnings of prompts for batches to come."""
         self._tokenizer = tokenizer
         self._model = model
+        self._prefixes = prefixes
         config = model.config.get_text_config()
         self._context = int(getattr(config, "max_position_embeddings", None) or UNKNOWN_CONTEXT)
         ends = model.generation_config.eos_token_id
@@ -109,30 +114,99 @@ class ChatGenerator:
 
         from serve_app.engines.chat_sampling import RowLimits, RowSampler
 
-        longest = max(len(row.tokens) for row in rows)
-        ids = torch.full((len(rows), longest), self._pad, dtype=torch.long)
+        prefixes = self._prefixes
+        reused = prefixes.reuse([row.tokens for row in rows]) if prefixes else None
+        counts = reused.counts if reused else (0,) * len(rows)
+        known = max(counts)
+        width = known + max(
+            len(row.tokens) - count for row, count in zip(rows, counts, strict=True)
+        )
+        ids = torch.full((len(rows), width), self._pad, dtype=torch.long)
         mask = torch.zeros_like(ids)
-        for index, row in enumerate(rows):
-            ids[index, longest - len(row.tokens) :] = torch.tensor(row.tokens)
-            mask[index, longest - len(row.tokens) :] = 1
+        for index, (row, count) in enumerate(zip(rows, counts, strict=True)):
+            # What is known ends where the cache does, the rest where the batch does.
+            rest = width - (len(row.tokens) - count)
+            places = [*range(known - count, known), *range(rest, width)]
+            ids[index, places] = torch.tensor(row.tokens)
+            mask[index, places] = 1
         device = self._model.device
-        limits = RowLimits(rows, prompt=longest, decode=self._text)
+        limits = RowLimits(rows, prompt=width, decode=self._text)
+        config = self._greedy(max(row.max_tokens for row in rows))
+        config.return_dict_in_generate = True
         with torch.inference_mode():
             output = self._model.generate(
                 input_ids=ids.to(device),
                 attention_mask=mask.to(device),
-                generation_config=self._greedy(max(row.max_tokens for row in rows)),
+                generation_config=config,
                 logits_processor=LogitsProcessorList(
                     [RowSampler(rows, top_k=self._model.generation_config.top_k)]
                 ),
                 stopping_criteria=StoppingCriteriaList([limits]),
+                **({"past_key_values": reused.cache} if reused else {}),
             )
-        return [
-            self.completion(row, generated[: limits.stopped.get(index)])
-            for index, (row, generated) in enumerate(
-                zip(rows, output[:, longest:].tolist(), strict=True)
-            )
+            written = output.sequences[:, width:].tolist()
+            completions = [
+                self.completion(row, generated[: limits.stopped.get(index)])
+                for index, (row, generated) in enumerate(zip(rows, written, strict=True))
+            ]
+            if prefixes is not None:
+                self._keep(prefixes, rows, completions, mask, output.past_key_values)
+        return completions
+
+    def try_prefixes(self) -> None:
+        """Raises `InferenceError` if the model writes something else after beginnings that are reused, and
+        reuses none any more: not every model counts positions as most do."""
+        prefixes = self._prefixes
+        if prefixes is None:
+            return
+        vocabulary = int(self._model.config.get_text_config().vocab_size)
+        chance = Random(1)  # noqa: S311 - a trial
+        long = tuple(chance.randrange(vocabulary) for _ in range(_TRIED_TOKENS))
+        rows = [
+            ChatRow(tokens=tokens, max_tokens=6, temperature=0.0)
+            for tokens in (long, long[: _TRIED_TOKENS // 2])
         ]
+        try:
+            fresh = [self.generate([row])[0] for row in reversed(rows)][::-1]
+            again = self.generate(rows)
+        except (
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
+            self._prefixes = None
+            raise InferenceError(f"beginnings of prompts can't be reused: {error}") from error
+        prefixes.clear()
+        if fresh != again:
+            self._prefixes = None
+            raise InferenceError(
+                "beginnings of prompts that are reused change what the model writes"
+            )
+
+    def _keep(
+        self,
+        prefixes: PrefixCache,
+        rows: Sequence[ChatRow],
+        completions: Sequence[Completion],
+        mask: Any,
+        cache: Any,
+    ) -> None:
+        if cache is None:
+            self._prefixes = None
+            return
+        width, computed = mask.shape[1], cache.get_seq_length()
+        sequences: list[tuple[tuple[int, ...], list[int]]] = []
+        for row, completion, marks in zip(rows, completions, mask, strict=True):
+            places = marks.nonzero().flatten().tolist()
+            # The last token of the longest reply was never read.
+            reply = completion.tokens[: computed - width]
+            places += range(width, width + len(reply))
+            sequences.append(((*row.tokens, *reply), places))
+        if not prefixes.keep(sequences, cache):
+            self._prefixes = None
 
     def parse(self, row: ChatRow, completion: Completion, request: ChatRequest) -> ParsedReply:
         """As transformers knows the model's family to write, or by our own reader, which forgives more."""
@@ -237,8 +311,11 @@ def response_template(tokenizer: Any, model: Any) -> dict[str, Any] | None:
     return get_response_template(tokenizer, model)
 
 
-def load_chat_model(source: Path | str, *, device: str, dtype: str = "auto") -> ChatGenerator:
-    """Blocking; asks the hub only for a name that isn't cached. `dtype` auto is float32 on CPU.
+def load_chat_model(
+    source: Path | str, *, device: str, dtype: str = "auto", prefix_bytes: int = 0
+) -> ChatGenerator:
+    """Blocking; asks the hub only for a name that isn't cached. `dtype` auto is float32 on CPU; beginnings of
+    prompts take up to `prefix_bytes`.
 
     Raises `InferenceError` with what to do.
     """
@@ -250,10 +327,13 @@ def load_chat_model(source: Path | str, *, device: str, dtype: str = "auto") -> 
         dtype = "float32"
     if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
         raise InferenceError(f"`chat.dtype` {dtype!r} is none of torch's, such as bfloat16")
+    prefixes = PrefixCache(max_bytes=prefix_bytes) if prefix_bytes else None
     only_local = (True,) if isinstance(source, Path) else (True, False)
     for local_files_only in only_local:
         try:
-            return _load(source, device=device, dtype=dtype, local_files_only=local_files_only)
+            tokenizer, model = _load(source, dtype=dtype, local_files_only=local_files_only)
+            model = model.to(device).eval()
+            return ChatGenerator(tokenizer=tokenizer, model=model, prefixes=prefixes)
         except (OSError, ValueError, RuntimeError) as error:
             if local_files_only is only_local[-1]:
                 reason = str(error).strip().partition("\n")[0]
@@ -264,7 +344,7 @@ def load_chat_model(source: Path | str, *, device: str, dtype: str = "auto") -> 
     raise InferenceError(f"the chat model {str(source)!r} doesn't load")
 
 
-def _load(source: Path | str, *, device: str, dtype: str, local_files_only: bool) -> ChatGenerator:
+def _load(source: Path | str, *, dtype: str, local_files_only: bool) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(source), local_files_only=local_files_only)
@@ -273,4 +353,4 @@ def _load(source: Path | str, *, device: str, dtype: str, local_files_only: bool
     model: Any = AutoModelForCausalLM.from_pretrained(
         str(source), dtype=dtype, local_files_only=local_files_only
     )
-    return ChatGenerator(tokenizer=tokenizer, model=model.to(device).eval())
+    return tokenizer, model

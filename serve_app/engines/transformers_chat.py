@@ -69,17 +69,25 @@ class TransformersChatEngine:
 
     async def _start(self) -> None:
         started = time.perf_counter()
+        batching = self._settings.batching
+        if batching == "auto":
+            batching = "continuous" if self._device.startswith("cuda") else "dynamic"
         self._generator = await self._inference.run(
-            load_chat_model, self._source, device=self._device, dtype=self._settings.dtype
+            load_chat_model,
+            self._source,
+            device=self._device,
+            dtype=self._settings.dtype,
+            prefix_bytes=self._settings.prefix_mb * 2**20 if batching == "dynamic" else 0,
         )
         await self._inference.run(self._set_threads, self._generator.parameters)
         greeting = ChatRequest(
             request_id="warm-up", messages=(ChatMessage(role="user", content="Hello"),)
         )
         row = self._generator.row(greeting, max_tokens=2)
-        batching = self._settings.batching
-        if batching == "auto":
-            batching = "continuous" if self._device.startswith("cuda") else "dynamic"
+        try:
+            await self._inference.run(self._generator.try_prefixes)
+        except InferenceError as error:
+            log.warning("prefixes_not_reused", model=self._settings.model, reason=str(error))
         if batching == "continuous":
             self._continuous = ContinuousChat(
                 generator=self._generator,

@@ -116,7 +116,8 @@ async def _run(
 ) -> dict[str, object]:
     import torch
 
-    settings = ChatSettings(model=model, timeout_s=600)
+    # The peers compute every prompt; rounds repeat them.
+    settings = ChatSettings(model=model, timeout_s=600, prefix_mb=0)
     engine = create_chat_engine(settings, device="cpu")
     engines = [engine]
     sides: dict[str, Side] = {"recado": Ours(engine)}

@@ -15,6 +15,7 @@ from serve_app.engines.check.report import Report
 from serve_app.engines.check.shapes import ChatShape, chat_floor_s, chat_model
 from serve_app.engines.continuous_chat import ContinuousChat
 from serve_app.engines.generation import ChatGenerator, ChatRow, load_chat_model
+from serve_app.engines.prefix_cache import PrefixCache
 from serve_app.engines.registry import create_chat_engine, resolve_model
 from serve_app.settings import ChatSettings
 
@@ -32,6 +33,8 @@ QUESTIONS = (
 )
 FEW = 4
 """Tokens of the shorter of two runs, whose difference is the cost of a step without the prompt."""
+RESULT = 32
+"""Tokens of a tool's call and result."""
 CACHE_SHARE = 0.3
 MIN_EQUAL = 0.85
 """Replies in 16 bits that must equal float32's: a near tie may fall the other way."""
@@ -143,6 +146,39 @@ async def measure_chat(
         except (RecadoError, RuntimeError) as error:
             report.add(f"chat {shape.name}", batching, str(error).partition("\n")[0], ok=False)
     await asyncio.to_thread(chat.stop)
+    if "dynamic" in batchings:
+        await asyncio.to_thread(
+            _measure_beginnings, report, shape, generator, prompt=prompt, repeats=repeats
+        )
+
+
+def _measure_beginnings(
+    report: Report, shape: ChatShape, generator: ChatGenerator, *, prompt: int, repeats: int
+) -> None:
+    """The second step of a turn: what was read and a tool's result behind it, until the first token."""
+    import torch
+
+    prefixes = PrefixCache(max_bytes=2**30)
+    keeping = ChatGenerator(tokenizer=generator.tokenizer, model=generator.model, prefixes=prefixes)
+    seconds: dict[str, list[float]] = {"anew": [], "reused": []}
+    for _ in range(repeats + 1):
+        tokens = torch.randint(2, shape.vocabulary, (prompt + RESULT,)).tolist()
+        keeping.generate([ChatRow(tuple(tokens[:prompt]), max_tokens=1, temperature=0.0)])
+        row = ChatRow(tuple(tokens), max_tokens=1, temperature=0.0)
+        for name, used in (("anew", generator), ("reused", keeping)):
+            started = time.perf_counter()
+            used.generate([row])
+            seconds[name].append(time.perf_counter() - started)
+    anew, reused = (statistics.median(each[1:]) for each in seconds.values())
+    report.add(
+        f"chat {shape.name}",
+        f"dynamic, {RESULT} tokens after {prompt} that were read before",
+        f"{reused * 1e3:.1f} ms until the first token, {anew * 1e3:.1f} ms without reuse "
+        f"({anew / reused:.1f} x)",
+        ok=bool(prefixes.reused_tokens),
+        reused_ms=reused * 1e3,
+        anew_ms=anew * 1e3,
+    )
 
 
 async def _median(

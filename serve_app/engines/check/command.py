@@ -15,7 +15,7 @@ import structlog
 from serve_app.engines.check.chat import Batching, check_chat, measure_chat
 from serve_app.engines.check.machine import peak_of
 from serve_app.engines.check.report import Report, describe_machine
-from serve_app.engines.check.shapes import CHAT_8B, TINY_CHAT, TINY_SPEECH, TURBO
+from serve_app.engines.check.shapes import CHAT_SHAPES, TINY_SPEECH, TURBO
 from serve_app.engines.check.speech import check_network, check_speech, measure_speech
 from serve_app.settings import PROJECT_ROOT
 
@@ -43,6 +43,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", help="cpu or cuda; cuda where there is one")
     parser.add_argument("--quick", action="store_true", help="tiny shapes, under a minute on a CPU")
     parser.add_argument("--only", choices=["speech", "chat"])
+    parser.add_argument(
+        "--chat-shape",
+        choices=CHAT_SHAPES,
+        help="what the chat model of random weights is as large as; tiny on a CPU and with --quick, 8b else",
+    )
     parser.add_argument("--no-speed", action="store_true", help="correctness alone")
     parser.add_argument(
         "--notes",
@@ -59,7 +64,8 @@ async def _check(options: argparse.Namespace) -> Report:
 
     device: str = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     quick: bool = options.quick or device == "cpu"
-    if quick and device == "cpu":
+    shape: str = options.chat_shape or ("tiny" if quick else "8b")
+    if shape == "tiny" and device == "cpu":
         # Tiny steps suffer from threads that wait for each other.
         torch.set_num_threads(1)
     report = Report(machine=describe_machine(device))
@@ -88,12 +94,12 @@ async def _check(options: argparse.Namespace) -> Report:
         if not options.no_speed:
             await measure_chat(
                 report,
-                TINY_CHAT if quick else CHAT_8B,
+                CHAT_SHAPES[shape],
                 device=device,
                 peak=peak,
                 batches=(1, 2) if quick else (1, 16, 64),
                 batchings=batchings,
-                prompt=16 if quick else 512,
+                prompt=32 if shape == "tiny" else 512,
                 steps=8 if quick else 68,
                 repeats=1 if quick else 3,
             )

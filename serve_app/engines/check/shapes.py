@@ -33,7 +33,12 @@ class ChatShape:
 TURBO = SpeechShape("Whisper large-v3-turbo", 1280, 32, 4, 20, 5120, 128, 51_866)
 TINY_SPEECH = SpeechShape("tiny Whisper", 64, 2, 2, 4, 128, 80, 51_866)
 CHAT_8B = ChatShape("Qwen3 8B", 4096, 36, 32, 8, 128, 12_288, 151_936)
+CHAT_06B = ChatShape("Qwen3 0.6B", 1024, 28, 16, 8, 128, 3072, 151_936)
 TINY_CHAT = ChatShape("tiny chat model", 64, 2, 4, 2, 16, 128, 512)
+
+
+CHAT_SHAPES = {"tiny": TINY_CHAT, "0.6b": CHAT_06B, "8b": CHAT_8B}
+"""By what they are called on the command line."""
 
 
 def speech_model(shape: SpeechShape, *, device: str, dtype: Any) -> Any:

@@ -63,6 +63,9 @@ def test_engines_are_right_and_measured_without_the_rest_of_the_service(notes, t
     speed = [each["figures"] for each in found["findings"] if "times_floor" in each["figures"]]
     assert len(speed) == 4
     assert all(figures["times_floor"] > 0 for figures in speed)
+    assert results["chat tiny chat model", "dynamic, 32 tokens after 32 that were read before"][
+        "ok"
+    ]
     assert json.loads(ran.stdout.splitlines()[-1]) == found
 
 
