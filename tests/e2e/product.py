@@ -41,6 +41,8 @@ def write_config(path: Path, *, port: int, args: dict[str, Any]) -> Path:
     """The shipped configuration with `args` of the application changed."""
     config = yaml.safe_load((PROJECT_ROOT / "config.yaml").read_text())
     config["http_options"]["port"] = port
+    # A raylet that joins on this machine has no ports of its own.
+    config["proxy_location"] = "HeadOnly"
     application = config["applications"][0]
     for section, values in args.items():
         application["args"].setdefault(section, {}).update(values)

@@ -1,4 +1,5 @@
-"""The row in which a node of a Ray cluster dies: several raylets on this machine, joined to `recado up`."""
+"""The row in which a node of a Ray cluster dies: raylets on this machine, joined to `recado up`. In full
+every replica is on one of two nodes, in small one of two workers and what else comes there."""
 
 from __future__ import annotations
 
@@ -13,12 +14,14 @@ import tempfile
 import time
 from pathlib import Path
 
+import httpx2
 import psutil
 import yaml
 
+from serve_app.cli.serve_api import authorization, parse_deployments
 from tests.e2e.product import Product, free_port_block, write_config
 from tests.faults.campaign import Context, Outcome, Row
-from tests.faults.rows.rays import MUST, deploy, under_load
+from tests.faults.rows.rays import MUST, dashboard_port, deploy, under_load
 
 SPARE = "spare"
 """A resource that only the joined nodes have; what asks for it can't run on the head."""
@@ -29,12 +32,12 @@ REPLICA = re.compile(r"ServeReplica:recado:(\w+)")
 class Node:
     """One more raylet, as `ray.cluster_utils.Cluster.add_node` starts one, killed with all it runs."""
 
-    def __init__(self, product: Product, *, gcs: str, number: int, folder: Path) -> None:
+    def __init__(self, product: Product, *, number: int, folder: Path) -> None:
         # What the node starts is known by this variable: a worker is no child of ours.
         self._mark = f"{folder.name}-{number}"
         command = [
             str(Path(sys.executable).parent / "ray"),
-            *("start", "--address", gcs, "--node-ip-address", "127.0.0.1"),
+            *("start", "--address", gcs_address(product), "--node-ip-address", "127.0.0.1"),
             *("--num-cpus", "4", "--resources", json.dumps({SPARE: 10})),
             *("--object-store-memory", str(100 * 1024**2), "--disable-usage-stats"),
         ]
@@ -90,28 +93,22 @@ def gcs_address(product: Product) -> str:
 class Cluster:
     """`recado up` as the head, and two nodes to which every replica is moved."""
 
-    def __init__(self, folder: Path, *, workers: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._workers = workers
         self._port = free_port_block()
         self._config = write_config(
             folder / "config.yaml",
             port=self._port,
             args={"queue": {"lease_s": 3.0, "max_attempts": 10, "backoff_base_s": 0.4}},
         )
-        document = yaml.safe_load(self._config.read_text())
-        # All raylets share this machine's ports.
-        document["proxy_location"] = "HeadOnly"
-        self._config.write_text(yaml.safe_dump(document))
         self.product = Product(folder=folder, port=self._port, config=self._config)
         self.nodes: list[Node] = []
 
     def start(self) -> None:
         started = self.product.up()
         assert started.returncode == 0, started.stdout + started.stderr
-        gcs = gcs_address(self.product)
         for number in range(2):
-            self.nodes.append(Node(self.product, gcs=gcs, number=number, folder=self._folder))
+            self.nodes.append(Node(self.product, number=number, folder=self._folder))
         deploy(self.product, self._moved())
         self._await_moved(seconds=150)
 
@@ -128,7 +125,7 @@ class Cluster:
             options["resources"] = {SPARE: 0.1}
             if deployment["name"] == "Worker":
                 del deployment["autoscaling_config"]
-                deployment["num_replicas"] = self._workers
+                deployment["num_replicas"] = 4
         path = self._folder / "moved.yaml"
         path.write_text(yaml.safe_dump(document))
         return path
@@ -157,30 +154,75 @@ def replicas_among(processes: list[psutil.Process]) -> list[str]:
 
 
 async def node_killed(context: Context) -> Outcome:
-    """The node that holds the most replicas."""
+    return await (_one_worker if context.scale == "small" else _most_replicas)(context)
+
+
+async def _most_replicas(context: Context) -> Outcome:
+    """The node that holds the most, on a cluster of its own."""
     with tempfile.TemporaryDirectory(prefix="recado-nodes-") as name:
-        cluster = Cluster(Path(name), workers=context.size(small=2, full=4))
+        cluster = Cluster(Path(name))
 
         async def strike(_: Product) -> str:
             victim = max(cluster.nodes, key=lambda node: len(node.replicas()))
-            lost = sorted(set(victim.replicas()))
-            await asyncio.to_thread(victim.kill)
-            return f"a node killed with its replicas of {', '.join(lost)}"
+            return await asyncio.to_thread(_kill, victim)
 
         try:
             await asyncio.to_thread(cluster.start)
-            contacts, over_s = context.size(small=(15, 5.0), full=(100, 60.0))
             return await under_load(
-                context, strike, contacts=contacts, over_s=over_s, product=cluster.product
+                context, strike, contacts=100, over_s=60.0, product=cluster.product
             )
         finally:
             await asyncio.to_thread(cluster.stop)
 
 
+async def _one_worker(context: Context) -> Outcome:
+    """One that joins the product of other rows. `serve deploy` replaces what `recado up` deployed, so that
+    other replicas come to it too."""
+    product = context.product()
+    node = await asyncio.to_thread(Node, product, number=0, folder=context.folder)
+
+    def spread() -> None:
+        document = yaml.safe_load(product.config.read_text())
+        for deployment in document["applications"][0]["deployments"]:
+            if deployment["name"] == "Worker":
+                del deployment["autoscaling_config"]
+                deployment |= {"num_replicas": 2, "max_replicas_per_node": 1}
+        path = context.folder / "spread.yaml"
+        path.write_text(yaml.safe_dump(document))
+        deploy(product, path)
+        deadline = time.monotonic() + 120
+        while "Worker" not in (there := node.replicas()) or not _is_deployed(product):
+            assert time.monotonic() < deadline, f"on the node: {there}"
+            time.sleep(0.5)
+        product.await_ready()
+
+    async def strike(_: Product) -> str:
+        return await asyncio.to_thread(_kill, node)
+
+    try:
+        await asyncio.to_thread(spread)
+        return await under_load(context, strike, contacts=20, over_s=6.0)
+    finally:
+        await asyncio.to_thread(node.kill)
+        await asyncio.to_thread(deploy, product, product.config)
+
+
+def _is_deployed(product: Product) -> bool:
+    url = f"http://127.0.0.1:{dashboard_port(product)}/api/serve/applications/"
+    answer = httpx2.get(url, headers=authorization(), timeout=10, trust_env=False)
+    return all(each.status == "HEALTHY" for each in parse_deployments(answer.json()))
+
+
+def _kill(node: Node) -> str:
+    lost = sorted(set(node.replicas()))
+    node.kill()
+    return f"a node killed with its replicas of {', '.join(lost)}"
+
+
 ROWS = (
     Row(
         "ray-node",
-        "a node of a cluster of three raylets killed",
+        "a node of the cluster killed",
         MUST,
         node_killed,
         ray=True,
