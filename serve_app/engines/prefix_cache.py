@@ -52,8 +52,9 @@ class PrefixCache:
     def __init__(self, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._kept: list[_Kept] = []
-        """The most recently used last."""
+        self._kept: dict[_Kept, None] = {}
+        """In the order of their last use."""
+        self._by_start: dict[bytes, list[_Kept]] = {}
         self.reused_tokens = 0
 
     @property
@@ -62,11 +63,12 @@ class PrefixCache:
 
     def clear(self) -> None:
         self._kept.clear()
+        self._by_start.clear()
         self._bytes = 0
 
     def reuse(self, prompts: Sequence[Sequence[int]]) -> Reused | None:
         """None where nothing that is kept helps. At least one token of each prompt is left to compute."""
-        found = [self._longest(np.asarray(prompt, np.int64)) for prompt in prompts]
+        found = [self._longest(np.asarray(prompt[:-1], np.int64)) for prompt in prompts]
         counts = tuple(count for _, count in found)
         if not any(counts):
             return None
@@ -83,19 +85,13 @@ class PrefixCache:
             return False
         for row, (tokens, places) in enumerate(sequences):
             sequence = np.asarray(tokens, np.int64)
-            if len(sequence) < SHORTEST or any(
-                each.common(sequence) == len(sequence) for each in self._kept
-            ):
+            if len(sequence) < SHORTEST or self._longest(sequence)[1] == len(sequence):
                 continue
-            self._add(
-                _Kept(
-                    sequence,
-                    [
-                        (layer.keys[row][:, places].clone(), layer.values[row][:, places].clone())
-                        for layer in layers
-                    ],
-                )
-            )
+            taken = [
+                (layer.keys[row][:, places].clone(), layer.values[row][:, places].clone())
+                for layer in layers
+            ]
+            self._add(_Kept(sequence, taken))
         return True
 
     def _add(self, new: _Kept) -> None:
@@ -103,29 +99,41 @@ class PrefixCache:
         if size > self._max_bytes:
             return
         # What it goes on from is in it.
-        shorter = [each for each in self._kept if new.common(each.tokens) == len(each.tokens)]
-        for each in shorter:
-            self._drop(each)
+        for each in list(self._alike(new.tokens)):
+            if new.common(each.tokens) == len(each.tokens):
+                self._drop(each)
         while self._bytes + size > self._max_bytes:
-            self._drop(self._kept[0])
-        self._kept.append(new)
+            self._drop(next(iter(self._kept)))
+        self._kept[new] = None
+        self._by_start.setdefault(_start(new.tokens), []).append(new)
         self._bytes += size
 
     def _drop(self, each: _Kept) -> None:
-        self._kept.remove(each)
+        del self._kept[each]
+        alike = self._by_start[_start(each.tokens)]
+        alike.remove(each)
+        if not alike:
+            del self._by_start[_start(each.tokens)]
         self._bytes -= each.bytes
 
-    def _longest(self, prompt: npt.NDArray[np.int64]) -> tuple[_Kept | None, int]:
-        best, most = None, SHORTEST - 1
-        for each in self._kept:
-            count = each.common(prompt[:-1])
-            if count > most:
+    def _alike(self, tokens: npt.NDArray[np.int64]) -> Sequence[_Kept]:
+        return self._by_start.get(_start(tokens), ())
+
+    def _longest(self, tokens: npt.NDArray[np.int64]) -> tuple[_Kept | None, int]:
+        best, most = None, 0
+        for each in self._alike(tokens):
+            if (count := each.common(tokens)) > most:
                 best, most = each, count
-        if best is None:
-            return None, 0
-        self._kept.remove(best)
-        self._kept.append(best)
+        if best is not None:
+            # Used last now.
+            del self._kept[best]
+            self._kept[best] = None
         return best, most
+
+
+def _start(tokens: npt.NDArray[np.int64]) -> bytes:
+    """Shorter beginnings are alike to none: they aren't worth a cache."""
+    return tokens[:SHORTEST].tobytes()
 
 
 def _joined(found: Sequence[tuple[_Kept | None, int]], longest: int) -> Any:
