@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.errors import InferenceError
 from models.inference import ChatMessage, ChatRequest
-from serve_app.engines.prefix_cache import PrefixCache
 from serve_app.engines.prompts import as_openai_message, as_openai_tool, fit_messages
 from serve_app.engines.tool_calls import ParsedReply, parse_reply, read_arguments
+
+if TYPE_CHECKING:
+    # It imports numpy, which a replica needs and the process that deploys it doesn't.
+    from serve_app.engines.prefix_cache import PrefixCache
 
 _TRIED_TOKENS = 64
 UNKNOWN_CONTEXT = 32_768
@@ -321,6 +324,8 @@ def load_chat_model(
     """
     import torch
     import transformers
+
+    from serve_app.engines.prefix_cache import PrefixCache
 
     transformers.utils.logging.disable_progress_bar()
     if dtype == "auto" and device == "cpu":
