@@ -17,6 +17,8 @@ from serve_app.tasks import end_tasks
 
 POLL_S = 5.0
 """How long one look for replies waits for the first."""
+LOOKS_IN_VAIN = 3
+"""So many failed looks in a row are an error. One is a connection that was closed just as it was used."""
 MOST_WRITING = 256
 """People who write at the same time; more wait for their turn, and the run says that it fell behind."""
 
@@ -51,6 +53,7 @@ class Traffic:
         self._slots = asyncio.Semaphore(MOST_WRITING)
         self._cursor: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._read_to: int | None = None
+        self._in_vain = 0
         self._began_at = time.time()
         self._prefix = f"whatsapp:+1777{plan.seed % 1000:03d}"
         self.behind_s = 0.0
@@ -126,6 +129,7 @@ class Traffic:
         self._read_to = await self._cursor
         while True:
             fine = await self._read_page(self._read_to, wait_s=POLL_S)
+            self._in_vain = 0 if fine else self._in_vain + 1
             # Many come at once: reading them one by one would cost the simulator more than sending.
             await asyncio.sleep(0.1 if fine else 0.5)
 
@@ -137,7 +141,8 @@ class Traffic:
             answer.raise_for_status()
             page = answer.json()
         except (httpx2.HTTPError, ValueError) as error:
-            self._ledger.failed(f"reading replies: {type(error).__name__}")
+            if self._in_vain + 1 >= LOOKS_IN_VAIN:
+                self._ledger.failed(f"reading replies: {type(error).__name__}")
             return False
         self._read_to = max(after, int(page["cursor"]))
         for message in page["messages"]:
