@@ -64,8 +64,11 @@ def test(
         run({"pyright": _PYRIGHT, "pytest": [*_PYTEST, *context.args]})
     else:
         patient = {"pyright": _PYRIGHT, "pytest patient": [*_PYTEST, *_PATIENT]}
+        parts, product = _pytests()
+        run(parts)
+        # Tests of the product wait more than those of its parts.
         with Background(patient, folder=PROJECT_ROOT) as background:
-            run(_pytests())
+            run(product)
             for done in background.results():
                 console.rule(f"[bold]{done.name}")
                 console.out(done.output, highlight=False)
@@ -78,15 +81,15 @@ def test(
         raise typer.Exit(1)
 
 
-def _pytests() -> dict[str, list[str]]:
+def _pytests() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Every test but the patient; what starts the product comes after the tests of its parts."""
     side_by_side = ["-n", str(_AT_ONCE), "--dist", "worksteal"]
     side_by_side += [f"--ignore={path}" for path in _PATIENT]
     lanes = ["-n", str(_LANES), "--dist", "loadgroup"]
-    return {
-        "pytest parts": [*_PYTEST, *side_by_side, *(f"tests/{floor}" for floor in _PARTS)],
-        "pytest product": [*_PYTEST, *lanes, *(f"tests/{floor}" for floor in _PRODUCT)],
-    }
+    return (
+        {"pytest parts": [*_PYTEST, *side_by_side, *(f"tests/{floor}" for floor in _PARTS)]},
+        {"pytest product": [*_PYTEST, *lanes, *(f"tests/{floor}" for floor in _PRODUCT)]},
+    )
 
 
 def _run(command: list[str]) -> int:
