@@ -254,7 +254,9 @@ async def test_postgres_fails_over(
             await at.until_ready(seconds=20)
             await asyncio.sleep(0.5)
         await at.postgres.cut()
-        # While there is no spool, a queue that doesn't answer in time has nobody to take its place.
-        assert all(answer.status == 200 or answer.seconds > PUBLISH_S for answer in at.answers)
-        assert [answer.status for answer in at.answers].count(200) > len(at.answers) / 2
+        # While there is no spool, a queue that doesn't answer in time has nobody to take its place: what is
+        # refused is posted again, and only what was accepted is answered.
+        statuses = [answer.status for answer in at.answers]
+        assert 200 in statuses
+        assert set(statuses) <= {200, 503}
         await at.check_answers()
